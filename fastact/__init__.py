@@ -1,0 +1,38 @@
+"""Activation functions for CPUs, forward and backward, in place.  The public names, and nothing else.
+
+The functions themselves (``gelu``, ``gelu_backward``, ...) are made from ``catalogue.ACTIVATIONS``.
+"""
+
+from . import _core, calls, dispatch, documentation, threads, ufuncs
+from .catalogue import ALIASES
+from .dispatch import available_backends, get_backend, set_backend, use_backend
+from .explanation import explain
+from .threads import get_num_threads, num_threads, set_num_threads
+
+__version__ = "0.1.0"
+
+_core.install(dispatch.resolve_kernel, calls.general_call, documentation, threads.cpus_allowed())
+threads.start()
+dispatch.start()
+ufuncs.publish()
+
+_functions = dispatch.FUNCTIONS | {
+    alias + function.name[len(name) :]: function
+    for alias, name in ALIASES.items()
+    for function in dispatch.FUNCTIONS.values()
+    if function.row.name == name
+}
+globals().update(_functions)
+
+__all__ = [
+    *sorted(_functions),
+    "available_backends",
+    "explain",
+    "get_backend",
+    "get_num_threads",
+    "num_threads",
+    "set_backend",
+    "set_num_threads",
+    "ufuncs",
+    "use_backend",
+]

@@ -1,0 +1,110 @@
+"""Kernel pointers from the best compiled instruction set that this CPU and operating system can run.
+
+Only the chosen module is imported: its very initialisation may use the instructions it was built for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+DISTINCT = False
+#: All instruction sets there may be, best first; the names that FASTACT_MAX_ISA takes.
+INSTRUCTION_SETS = ("avx512", "avx2", "base")
+
+_chosen: ModuleType | None = None
+_reasons: list[str] = []
+
+
+def _load(level: str) -> ModuleType:
+    return importlib.import_module(f"fastact._kernels.{level}")
+
+
+def highest_allowed() -> str:
+    """The limit set by FASTACT_MAX_ISA, or the best there is."""
+    limit = os.environ.get("FASTACT_MAX_ISA")
+    if limit is None:
+        return INSTRUCTION_SETS[0]
+    if limit not in INSTRUCTION_SETS:
+        accepted = ", ".join(reversed(INSTRUCTION_SETS))
+        raise ValueError(f"FASTACT_MAX_ISA: got {limit!r}; accepted: {accepted}")
+    return limit
+
+
+def _choose() -> ModuleType | None:
+    """The module that serves; why better ones do not is kept for ``fastact info``."""
+    global _chosen
+    if _chosen is not None:
+        return _chosen
+    _reasons.clear()
+    limit = highest_allowed()
+    try:
+        runnable = _load("base").runnable()
+    except ImportError as error:
+        _reasons.append(f"base: {error}")
+        return None
+    for level in INSTRUCTION_SETS:
+        if INSTRUCTION_SETS.index(level) < INSTRUCTION_SETS.index(limit):
+            _reasons.append(f"{level}: above FASTACT_MAX_ISA={limit}")
+        elif level not in runnable:
+            _reasons.append(f"{level}: not supported by this CPU or operating system")
+        else:
+            try:
+                _chosen = _load(level)
+                return _chosen
+            except ImportError as error:
+                _reasons.append(f"{level}: not built ({error})")
+    return None
+
+
+def unavailable() -> str | None:
+    """Why no compiled kernels can serve, or None."""
+    return None if _choose() else "; ".join(_reasons)
+
+
+def instruction_set() -> str:
+    """Name of the instruction set that serves."""
+    module = _choose()
+    return module.__name__.rpartition(".")[2] if module else "none"
+
+
+def passed_over() -> tuple[str, ...]:
+    """The better instruction sets that do not serve, each with the reason."""
+    _choose()
+    return tuple(_reasons)
+
+
+def kernel(loop: str, dtype: str) -> int:
+    """Address of a compiled kernel."""
+    module = _choose()
+    assert module is not None
+    address: int = _table(module)[loop, dtype]
+    return address
+
+
+_tables: dict[str, dict[tuple[str, str], int]] = {}
+
+
+def _table(module: ModuleType) -> dict[tuple[str, str], int]:
+    if module.__name__ not in _tables:
+        _tables[module.__name__] = module.addresses()
+    return _tables[module.__name__]
+
+
+def kernels_of(level: str) -> dict[tuple[str, str], int]:
+    """All addresses of one instruction set, whether it is the one that serves or not; for tests and ``verify``."""
+    if level not in _load("base").runnable():
+        raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_load('base').runnable())}")
+    return _table(_load(level))
+
+
+def operations() -> dict[str, int]:
+    """Arithmetic per element of each loop, counted when the kernels were built."""
+    module = _choose()
+    return dict(module.operations()) if module else {}
+
+
+def describe() -> str:
+    """One line for people."""
+    return f"compiled loops, {instruction_set()}"

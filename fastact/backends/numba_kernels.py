@@ -1,0 +1,229 @@
+"""Kernels compiled by Numba from the lowered formulas, on first use; numba is imported no sooner.
+
+Two faces.  ``kernel`` gives ``@cfunc`` pointers for the driver, which threads them like the compiled ones.
+``vectorized`` gives ``@vectorize`` ufuncs for people who build with Numba.
+
+What is particular to Numba, all of it measured (DESIGN §5):
+
+- ``error_model="numpy"``: otherwise every division may raise, and no loop with one is vectorised.
+- ``fastmath={"contract"}`` only: FMA, as in the compiled kernels.  Flags that assume away NaN, infinities or signed
+  zeros would break the formulas.
+- ``forceinline``: LLVM leaves the float64 formulas of gelu and mish as calls otherwise, and the loop scalar (10 ns).
+- A loop over two pointers that turn out equal runs LLVM's scalar fallback, eight times slower.  So ``DISTINCT``: in
+  place, the driver puts a block buffer between.
+- No on-disk cache: Numba's has races that crash (numba #4807, #10128).
+- ``target="parallel"`` and ``parallel=True`` are not used: they are slower than the driver's threads, and their
+  runtimes abort on concurrent callers (workqueue) or kill forked children (omp).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import threading
+from typing import Any
+
+import numpy as np
+
+from .. import lowering
+from ..catalogue import ACTIVATIONS
+
+DISTINCT = True
+
+_LOOPS = {f"{row.name}_{direction}": (row, direction) for row in ACTIVATIONS for direction in row.directions}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+# Numba's compiler is not re-entrant for one dispatcher; the lock also keeps two threads from compiling the same thing.
+_lock = threading.RLock()
+_compiled: dict[tuple[str, str], Any] = {}
+
+
+def forget_lock() -> None:
+    """Make a new lock, in a forked child whose parent may have been compiling."""
+    global _lock
+    _lock = threading.RLock()
+
+
+def unavailable() -> str | None:
+    """Why Numba cannot serve, or None; looks for the package without importing it."""
+    try:
+        found = importlib.util.find_spec("numba")
+    except (ImportError, ValueError) as error:
+        return f"numba: {error}"
+    return None if found else "numba is not installed (pip install numba)"
+
+
+@functools.cache
+def _primitives(dtype: str) -> dict[str, Any]:
+    """Numba's versions of ``formulas/primitives.py`` and ``select``, for one precision."""
+    import numba
+    from numba.extending import intrinsic
+
+    precisions: dict[str, tuple[Any, ...]] = {
+        "float32": (np.float32, np.int32, 23, 0x3F800000),
+        "float64": (np.float64, np.int64, 52, 0x3FF0000000000000),
+    }
+    T, bits, shift, bias = precisions[dtype]
+    jit = numba.njit(forceinline=True, **_OPTIONS)
+    integer, shift_by, bias_bits = bits, bits(shift), bits(bias)
+    all_but_sign, sign_bit = bits(np.iinfo(bits).max), bits(np.iinfo(bits).min)
+
+    @intrinsic
+    def fused(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.fma(*arguments)
+
+        return a(a, b, c), generate
+
+    @jit
+    def select(condition, yes, no):
+        return yes if condition else no
+
+    @jit
+    def absolute(x):
+        return integer(T(x).view(integer) & all_but_sign).view(T)
+
+    @jit
+    def copysign(magnitude, sign):
+        kept = T(magnitude).view(integer) & all_but_sign
+        return integer(kept | (T(sign).view(integer) & sign_bit)).view(T)
+
+    @jit
+    def power_of_two(shifted):
+        return integer((T(shifted).view(integer) << shift_by) + bias_bits).view(T)
+
+    @jit
+    def multiply_subtract(a, b, c):
+        return fused(a, b, -c)
+
+    return {
+        "T": T,
+        "jit": jit,
+        "select": select,
+        "absolute": absolute,
+        "copysign": copysign,
+        "power_of_two": power_of_two,
+        "multiply_subtract": multiply_subtract,
+    }
+
+
+def _namespace(loop: lowering.Loop, dtype: str) -> dict[str, Any]:
+    """The lowered formulas of a loop as Numba functions, by name."""
+    namespace = dict(_primitives(dtype))
+    source = lowering.lower(list(loop.formulas), lowering.NumbaDialect(dtype))
+    exec(compile(source, f"<fastact {loop.name} {dtype}>", "exec"), namespace)
+    return namespace
+
+
+def _kernel_source(loop: lowering.Loop) -> str:
+    """The loop of src_cy/kernels.pyx.in, in Numba's words."""
+    lines = ["def kernel(inputs, outputs, count, params):"]
+    pointers = [f"    {name} = carray(address(inputs, {k}), (count,))" for k, name in enumerate(loop.arrays)]
+    lines += pointers
+    lines += [f"    out_{k} = carray(address(outputs, {k}), (count,))" for k in range(len(loop.formulas))]
+    lines += [f"    {name} = carray(params, ({k + 1},))[{k}]" for k, name in enumerate(loop.scalars)]
+    lines += ["    for i in range(count):"]
+    factor = "grad[i] * " if loop.chained else ""
+    for k, formula in enumerate(loop.formulas):
+        lines.append(f"        value_{k} = {factor}{formula.__name__}({loop.arguments})")
+    lines += [f"        out_{k}[i] = value_{k}" for k in range(len(loop.formulas))]
+    return "\n".join(lines) + "\n"
+
+
+def kernel(loop: str, dtype: str) -> int:
+    """Address of a kernel, compiled now if it is the first time."""
+    with _lock:
+        if (loop, dtype) not in _compiled:
+            _compiled[loop, dtype] = _compile(loop, dtype)
+        address: int = _compiled[loop, dtype].address
+    return address
+
+
+def _compile(name: str, dtype: str) -> Any:
+    import numba
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    loop = lowering.loop_of(*_LOOPS[name])
+    scalar = getattr(types, dtype)
+    pointer = types.CPointer(scalar)
+
+    @intrinsic
+    def address(typing_context: Any, table: Any, index: Any) -> Any:
+        """Entry of a table of pointers; Numba has no pointer to pointer, so the table is typed as integers."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = builder.gep(arguments[0], [arguments[1]])
+            return builder.inttoptr(builder.load(place), context.get_value_type(pointer))
+
+        return pointer(table, index), generate
+
+    namespace = _namespace(loop, dtype) | {"carray": numba.carray, "address": address}
+    exec(compile(_kernel_source(loop), f"<fastact kernel {name} {dtype}>", "exec"), namespace)
+    table = types.CPointer(types.intp)
+    signature = types.void(table, table, types.intp, pointer)
+    return numba.cfunc(signature, nopython=True, **_OPTIONS)(namespace["kernel"])
+
+
+@functools.cache
+def vectorized(name: str) -> Any:
+    """A ``@numba.vectorize`` ufunc of an activation's function, float32 and float64, compiled now.
+
+    Takes arrays, per-channel operands and scalar parameters in the order of the public function, all as operands.
+
+    Parameters
+    ----------
+    name : str
+        Name of a public function: ``"gelu"``, ``"elu_backward"`` ...
+
+    Examples
+    --------
+    >>> from fastact.backends import numba_kernels
+    >>> gelu = numba_kernels.vectorized("gelu")
+    >>> float(gelu(0.0))
+    0.0
+    """
+    import numba
+    from numba.core import types
+    from numba.extending import overload
+
+    rows = {row.function_name(direction): (row, direction) for row, direction in _LOOPS.values()}
+    if name not in rows:
+        raise ValueError(f"name: got {name!r}; accepted: {', '.join(sorted(rows))}")
+    row, direction = rows[name]
+    loop = lowering.loop_of(row, direction)
+    names = ", ".join([*loop.arrays, *loop.scalars])
+    call = loop.arguments.replace("[i]", "")
+    factor = "grad * " if loop.chained else ""
+    # not under the public name, which is the forward formula's as well
+    source = f"def element({names}):\n    return {factor}{loop.formulas[0].__name__}({call})\n"
+    scalars = (types.float32, types.float64)
+    precise = {}
+    with _lock:
+        for scalar in scalars:
+            namespace = _namespace(loop, scalar.name)
+            exec(compile(source, f"<fastact vectorize {name} {scalar.name}>", "exec"), namespace)
+            precise[scalar] = namespace["jit"](namespace["element"])
+
+        def evaluate(*operands: Any) -> Any:
+            """Stands for the function of the operands' precision."""
+
+        @overload(evaluate)
+        def choose(*operands):
+            # no annotations: Numba compares this signature with the lambda's
+            function = precise[operands[0]]
+            return lambda *operands: function(*operands)
+
+        namespace = {"evaluate": evaluate}
+        exec(f"def {name}({names}):\n    return evaluate({names})\n", namespace)
+        signatures = [scalar(*[scalar] * (len(loop.arrays) + len(loop.scalars))) for scalar in scalars]
+        return numba.vectorize(signatures, nopython=True, fastmath=_OPTIONS["fastmath"])(namespace[name])
+
+
+def describe() -> str:
+    """One line for people."""
+    try:
+        from importlib.metadata import version
+
+        return f"compiled on first use, Numba {version('numba')}"
+    except ImportError:
+        return "compiled on first use"

@@ -1,0 +1,151 @@
+"""The ground that every family stands on: exp, expm1 and log1p, branch-free, for both precisions.
+
+All of them reduce to one core: x = n ln 2 + r with |r| <= ln(2)/2, q = exp(r) - 1 from a polynomial, and 2**n put
+together from bits.  exp and expm1 of the same x share n, r and q.
+
+Why "scaled": an activation's tail is a subnormal number, and rounding to subnormals twice loses it.  So the tail is
+carried as e * EXP_SCALE, which is always a normal number, through all multiplications; the last operation, a division
+by something that is scaled as well or a multiplication by EXP_UNSCALE, takes the scale off: one rounding.  The scale
+costs nothing on the way in (it is added to n).  Arguments are cut at LOWEST, where every tail has long rounded to
+zero; a comparison with NaN is false, so NaN passes the cut.
+"""
+
+from .coefficients import ATANH_TAIL, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG2_E
+from .primitives import Constant, absolute, multiply_subtract, power_of_two
+
+# 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
+# (SSE2 has none), and no flag that would let a compiler fold the addition away is ever on.
+SHIFTER = Constant(float32="0x1.8p+23", float64="0x1.8p+52")
+# 2**64 and 2**600: lifts exp(LOWEST) and its products with LOWEST into the normal range, and keeps sums finite.
+EXP_SCALE = Constant(float32="0x1p+64", float64="0x1p+600")
+EXP_UNSCALE = Constant(float32="0x1p-64", float64="0x1p-600")
+SHIFTER_UP = Constant(float32="0x1.80008p+23", float64="0x1.8000000000258p+52")  # SHIFTER + 64, SHIFTER + 600
+SHIFTER_DOWN = Constant(float32="0x1.7fff8p+23", float64="0x1.7fffffffffda8p+52")  # SHIFTER - 64, SHIFTER - 600
+# |x| exp(x) rounds to 0 below: 110 * exp(-110) < 2**-150, 760 * exp(-760) < 2**-1075.
+LOWEST = Constant(float32="-0x1.b8p+6", float64="-0x1.7cp+9")  # -110, -760
+# 1 / (1 + exp(-x)) is 1 to the last bit above.
+UPPER_CUT = Constant(float32="0x1.ep+4", float64="0x1.ep+5")  # 30, 60
+# expm1 is -1 to the last bit below, and 2**n of exp(x) still normal.
+EXPM1_LOWEST = Constant(float32="-0x1.4p+6", float64="-0x1.5ep+9")  # -80, -700
+
+
+def exponential_minus_one_core(r):
+    """exp(r) - 1 for |r| <= ln(2)/2."""
+    return r + r * r * EXPM1_TAIL(r)
+
+
+def scaled_exponential(x):
+    """exp(x) * EXP_SCALE for LOWEST <= x <= 0."""
+    shifted = x * LOG2_E + SHIFTER_UP
+    n = shifted - SHIFTER_UP
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    scale = power_of_two(shifted)
+    return scale + scale * exponential_minus_one_core(r)
+
+
+def scaled_exponential_sum(x, low):
+    """exp(x + low) * EXP_SCALE for LOWEST <= x <= 0 and a low that is far below the rounding of n.
+
+    For arguments known to more than one number: exp turns an absolute error of its argument into a relative one,
+    which at x = -100 makes half a unit in the last place of x 64 units in the last place of the result.
+    """
+    shifted = x * LOG2_E + SHIFTER_UP
+    n = shifted - SHIFTER_UP
+    r = (x - n * LN2_HIGH) + (low - n * LN2_LOW)
+    scale = power_of_two(shifted)
+    return scale + scale * exponential_minus_one_core(r)
+
+
+def downscaled_exponential_sum(x, low):
+    """exp(x + low) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST."""
+    shifted = x * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    r = (x - n * LN2_HIGH) + (low - n * LN2_LOW)
+    scale = power_of_two(shifted)
+    return scale + scale * exponential_minus_one_core(r)
+
+
+def nearest_exponent(x):
+    """SHIFTER_UP + n, n the integer nearest to x / ln 2, for the functions below."""
+    return x * LOG2_E + SHIFTER_UP
+
+
+def reduced_sum(x, more, shifted):
+    """x + more - n ln 2, in the order that keeps all digits where x nearly cancels more (n is 0 there)."""
+    n = shifted - SHIFTER_UP
+    return (x - n * LN2_HIGH) + (more - n * LN2_LOW)
+
+
+def scaled_exponential_from(r, shifted, factor):
+    """factor * exp(r + n ln 2) * EXP_SCALE; the factor goes to the power of two, where it costs no rounding."""
+    scale = power_of_two(shifted) * factor
+    return scale + scale * exponential_minus_one_core(r)
+
+
+def exponential_minus_one_from(r, shifted, rest):
+    """exp(r + n ln 2) - 1 + rest, for a rest that only matters where n is 0: it costs no rounding there."""
+    scale = power_of_two(shifted) * EXP_UNSCALE
+    return scale * exponential_minus_one_core(r) + ((scale - 1.0) + rest)
+
+
+def scaled_one_plus_squared(tail):
+    """(1 + e)**2 * EXP_SCALE for tail = e * EXP_SCALE: with one rounding that matters where e is small, not three."""
+    return EXP_SCALE + tail * (2.0 + tail * EXP_UNSCALE)
+
+
+def product(a, b, c):
+    """a * b * c rounded once."""
+    inner = a * b
+    result = inner * c
+    return result + (multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
+
+
+def quotient(a, b, denominator, denominator_error):
+    """a * b / (denominator + denominator_error) rounded once.
+
+    Gradients with a zero are products of a dozen roundings; these three, at half a unit or more each, can be had back
+    for a few FMAs.
+    """
+    reciprocal = 1.0 / denominator
+    top = a * b
+    result = top * reciprocal
+    short = (multiply_subtract(a, b, top) - multiply_subtract(result, denominator, top)) - result * denominator_error
+    return result + short * reciprocal
+
+
+def exponential_minus_one(x):
+    """exp(x) - 1 for x <= 0: 2**n q + (2**n - 1), exact near zero because n is 0 there."""
+    cut = EXPM1_LOWEST if x < EXPM1_LOWEST else x
+    shifted = cut * LOG2_E + SHIFTER
+    n = shifted - SHIFTER
+    r = (cut - n * LN2_HIGH) - n * LN2_LOW
+    scale = power_of_two(shifted)
+    return scale * exponential_minus_one_core(r) + (scale - 1.0)
+
+
+def scaled_log1p(scaled, e):
+    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with ``scaled`` = e * EXP_SCALE.
+
+    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3: a series in s**2 of positive terms, so nothing cancels, and
+    proportional to ``scaled``, so the tail keeps its relative accuracy.
+    """
+    denominator = 2.0 + e
+    s = e / denominator
+    t = s * s
+    return scaled / denominator * (2.0 + t * ATANH_TAIL(t))
+
+
+def negative_half_square_exponential(a):
+    """exp(-a * a / 2) * EXP_SCALE for 0 <= a, a * a / 2 <= -LOWEST.
+
+    The square is taken with its rounding error: at a = 13 half a unit of a * a costs 40 units of the result.
+    """
+    half = -0.5 * a
+    argument = a * half
+    return scaled_exponential_sum(argument, multiply_subtract(a, half, argument))
+
+
+def distance(x):
+    """|x|, cut where every tail has rounded to zero."""
+    a = absolute(x)
+    return -LOWEST if a > -LOWEST else a

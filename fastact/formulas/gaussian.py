@@ -1,0 +1,114 @@
+"""GELU, exact and in its tanh approximation.
+
+Both satisfy f(x) - f(-x) = x.  So f(x) = max(x, 0) - h(|x|) with the tail h(a) = -f(-a) computed directly, never as a
+difference from x, and f'(x) = u for x < 0, 1 - u for x >= 0, with u(a) = f'(-a), written around its zero.
+"""
+
+from .coefficients import (
+    GELU_GRADIENT,
+    GELU_TANH_CUBIC_HIGH,
+    GELU_TANH_CUBIC_LOW,
+    GELU_TANH_LINEAR_HIGH,
+    GELU_TANH_LINEAR_LOW,
+    GELU_TANH_PIVOT_COARSE,
+    GELU_TANH_PIVOT_EXP,
+    GELU_TANH_PIVOT_LOW,
+    GELU_TANH_PIVOT_MIDDLE,
+    GELU_TANH_PIVOT_REST,
+    GELU_TANH_PLACE,
+    GELU_TANH_PLACE_SLOPE,
+    GELU_TANH_TRIPLE_CUBIC,
+    GELU_ZERO_HIGH,
+    GELU_ZERO_LOW,
+    NORMAL_TAIL,
+    NORMAL_TAIL_CENTRE,
+)
+from .elementary import (
+    EXP_SCALE,
+    EXP_UNSCALE,
+    exponential_minus_one_from,
+    nearest_exponent,
+    negative_half_square_exponential,
+    product,
+    quotient,
+    reduced_sum,
+    scaled_exponential_from,
+    scaled_exponential_sum,
+)
+from .primitives import Constant, absolute, multiply_subtract
+
+# a (1 - Phi(a)) rounds to 0 above, and the rational functions were fitted up to here
+GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5")  # 14.6, 39.2
+# a exp(-z(a)) rounds to 0 above: z(11) = 112, z(22) = 794
+GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4")  # 11, 22
+
+
+def gelu(x):
+    """max(x, 0) - a exp(-a*a/2) g(a), with a = |x| and g the ratio of the normal tail to exp(-a*a/2)."""
+    size = absolute(x)
+    a = GELU_CUT if size > GELU_CUT else size
+    tail = negative_half_square_exponential(a)
+    mapped = a / (a + NORMAL_TAIL_CENTRE)
+    q = mapped - 0.5
+    # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
+    return (x if x >= 0.0 else -0.0) - tail * mapped * NORMAL_TAIL(q)
+
+
+def gelu_gradient(x):
+    """u = exp(-a*a/2) (g(a) - a / sqrt(2 pi)), the bracket as (zero - a) times a function without zeros."""
+    size = absolute(x)
+    a = GELU_CUT if size > GELU_CUT else size
+    tail = negative_half_square_exponential(a)
+    from_zero = (GELU_ZERO_HIGH - a) + GELU_ZERO_LOW
+    q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
+    u = product(tail, from_zero, GELU_GRADIENT(q))
+    return u if x < 0.0 else 1.0 - u
+
+
+def gelu_tanh_factor(square):
+    """2 sqrt(2/pi) (1 + 0.044715 square): the argument of the logistic function, divided by a."""
+    return GELU_TANH_LINEAR_HIGH + GELU_TANH_CUBIC_HIGH * square
+
+
+def gelu_tanh_argument_error(a, square, factor, argument):
+    """What ``argument`` = a * factor leaves out of a times the true factor; at a = 10 it decides 30 units of exp."""
+    factor_error = multiply_subtract(GELU_TANH_CUBIC_HIGH, square, factor - GELU_TANH_LINEAR_HIGH) + (
+        GELU_TANH_CUBIC_HIGH * multiply_subtract(a, a, square) + (GELU_TANH_CUBIC_LOW * square + GELU_TANH_LINEAR_LOW)
+    )
+    return multiply_subtract(a, factor, argument) + a * factor_error
+
+
+def gelu_tanh(x):
+    """0.5 x (1 + tanh(u)) is x sigmoid(2u): max(x, 0) - a e / (1 + e) with e = exp(-2u(a))."""
+    size = absolute(x)
+    a = GELU_TANH_CUT if size > GELU_TANH_CUT else size
+    square = a * a
+    factor = gelu_tanh_factor(square)
+    argument = a * factor
+    tail = scaled_exponential_sum(-argument, -gelu_tanh_argument_error(a, square, factor, argument))
+    return (x if x >= 0.0 else -0.0) - a * tail / (EXP_SCALE + tail)
+
+
+def gelu_tanh_gradient(x):
+    """u = e (1 + e - p) / (1 + e)**2 with z = 2u(a), e = exp(-z), p = a z'(a).
+
+    Around the zero a0, with D = z(a0) - z: 1 + e - p = e0 expm1(D) + p(a0) - p, and p(a0) - p is
+    k (a0 - a) (1 + 3 * 0.044715 (a0**2 + a0 a + a**2)) with k = 2 sqrt(2/pi).
+    """
+    size = absolute(x)
+    a = GELU_TANH_CUT if size > GELU_TANH_CUT else size
+    square = a * a
+    factor = gelu_tanh_factor(square)
+    argument = a * factor
+    error = gelu_tanh_argument_error(a, square, factor, argument)
+    from_coarse = GELU_TANH_PIVOT_COARSE - argument
+    shifted = nearest_exponent(from_coarse)
+    r = reduced_sum(from_coarse, GELU_TANH_PIVOT_MIDDLE, shifted) + (GELU_TANH_PIVOT_LOW - error)
+    tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
+    slope = GELU_TANH_PLACE_SLOPE + GELU_TANH_TRIPLE_CUBIC * (a * (GELU_TANH_PLACE + a))
+    curved = GELU_TANH_PIVOT_EXP * exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_REST)
+    numerator = (GELU_TANH_PLACE - a) * slope + curved
+    e = tail * EXP_UNSCALE
+    bottom = 1.0 + e * (2.0 + e)
+    u = quotient(tail, numerator, bottom, multiply_subtract(e, 2.0 + e, bottom - 1.0)) * EXP_UNSCALE
+    return u if x < 0.0 else 1.0 - u

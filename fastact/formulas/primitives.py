@@ -1,0 +1,75 @@
+"""The few things a formula may use besides ``+ - * /``, comparisons and conditional expressions.
+
+Here they are ordinary Python on float64, so that every formula runs as it stands.  Their machine versions, one set
+for C (``src_cy/bits.h``) and one for Numba (``backends/numba_kernels.py``), must do the same in both precisions.
+Nothing else may be called from a formula: a libm call would stop the compilers from vectorising the loop around it.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+__all__ = ["PRIMITIVES", "Constant", "Polynomial", "absolute", "copysign", "multiply_subtract", "power_of_two"]
+
+
+class Constant(float):
+    """A number with a value of its own for each precision; in plain Python it is the float64 one."""
+
+    float32: float
+    float64: float
+
+    def __new__(cls, *, float32: str, float64: str) -> Constant:
+        self = super().__new__(cls, float.fromhex(float64))
+        self.float32 = float.fromhex(float32)
+        self.float64 = float.fromhex(float64)
+        return self
+
+
+class Polynomial:
+    """Coefficients from the constant term up, for each precision; calling it evaluates by Horner's rule."""
+
+    def __init__(self, *, float32: tuple[str, ...], float64: tuple[str, ...]) -> None:
+        self.float32 = tuple(float.fromhex(c) for c in float32)
+        self.float64 = tuple(float.fromhex(c) for c in float64)
+
+    def __call__(self, x: float) -> float:
+        result = self.float64[-1]
+        for coefficient in self.float64[-2::-1]:
+            result = result * x + coefficient
+        return result
+
+
+def absolute(x: float) -> float:
+    """|x|, by clearing the sign bit."""
+    return math.fabs(x)
+
+
+def copysign(magnitude: float, sign: float) -> float:
+    """``magnitude`` with the sign bit of ``sign``."""
+    return math.copysign(magnitude, sign)
+
+
+#: Adding and subtracting it rounds to the nearest integer, and the integer stands in the low bits of the sum.
+SHIFTER = 1.5 * 2.0**52
+
+
+def power_of_two(shifted: float) -> float:
+    """2**n for ``shifted`` = SHIFTER + n, by moving the low bits of ``shifted`` into the exponent field.
+
+    n must be a normal exponent (-126..127, -1022..1023); anything at all comes out for a NaN.
+    """
+    return math.ldexp(1.0, int(shifted - SHIFTER)) if math.isfinite(shifted) else math.nan
+
+
+def multiply_subtract(a: float, b: float, c: float) -> float:
+    """a * b - c with the product not rounded: one FMA where there is one.
+
+    With c = a * b (rounded) it is the rounding error of that product.
+    """
+    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+        return math.nan
+    return float(Fraction(a) * Fraction(b) - Fraction(c))
+
+
+PRIMITIVES = (absolute, copysign, power_of_two, multiply_subtract)

@@ -1,0 +1,163 @@
+"""How many threads, and where that number came from.
+
+``FASTACT_NUM_THREADS``, then ``OMP_NUM_THREADS``, then the smaller of the CPU affinity and the cgroup's quota.  The
+number is one for the process; small arrays never use more than the calling thread (see ``dispatch``), and a call that
+finds another one working in parallel works serially (``src_cy/pool.h``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import _core
+
+#: Where the present number of threads came from, for ``fastact info``.
+origin = ""
+
+
+def cpus_allowed() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float:
+    """CPUs that the cgroup's quota is worth, the smallest on the way to the root; infinite without one."""
+    smallest = math.inf
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return smallest
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        version_2 = number == "0" and not controllers
+        if not version_2 and "cpu" not in controllers.split(","):
+            continue
+        base = root if version_2 else root / "cpu"
+        group = base / path.lstrip("/")
+        for folder in [group, *group.parents]:
+            smallest = min(smallest, _quota_of(folder, version_2))
+            if folder == base:
+                break
+    return smallest
+
+
+def _quota_of(folder: Path, version_2: bool) -> float:
+    try:
+        if version_2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return float(quota) / float(period) if quota not in ("max", "-1") else math.inf
+    except (OSError, ValueError):
+        return math.inf
+
+
+def _checked(count: object, name: str) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 1024:
+        raise ValueError(f"{name}: got {count!r}; accepted: an integer from 1 to 1024")
+    return count
+
+
+def default_num_threads() -> tuple[int, str]:
+    """The number of threads to start with, and where it came from."""
+    own = os.environ.get("FASTACT_NUM_THREADS")
+    if own is not None:
+        return _checked(int(own) if own.strip().isdecimal() else own, "FASTACT_NUM_THREADS"), "FASTACT_NUM_THREADS"
+    # OpenMP allows a list, one number for each level of nesting
+    shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if shared.isdecimal() and int(shared) > 0:
+        return min(int(shared), 1024), "OMP_NUM_THREADS"
+    allowed, quota = cpus_allowed(), cgroup_quota()
+    if quota < allowed:
+        return max(1, math.ceil(quota)), "cgroup quota"
+    return min(allowed, 1024), "CPU affinity"
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that large arrays are computed with.
+
+    Returns
+    -------
+    int
+        1 to 1024.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.get_num_threads() >= 1
+    True
+    """
+    return int(_core.get_thread_count())
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads that large arrays are computed with, for the whole process.
+
+    Parameters
+    ----------
+    count : int
+        1 to 1024.  1 never touches a thread.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is not such an integer.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> before = fastact.get_num_threads()
+    >>> fastact.set_num_threads(1)
+    >>> fastact.get_num_threads()
+    1
+    >>> fastact.set_num_threads(before)
+    """
+    global origin
+    _core.set_thread_count(_checked(count, "count") if _core.built_with_threads() else 1)
+    origin = "set_num_threads" if _core.built_with_threads() else "built without threads"
+
+
+@contextmanager
+def num_threads(count: int) -> Iterator[None]:
+    """Use ``count`` threads inside a ``with`` block, for the whole process, and the former number after it.
+
+    Parameters
+    ----------
+    count : int
+        1 to 1024.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is not such an integer.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.num_threads(1):
+    ...     fastact.get_num_threads()
+    1
+    """
+    global origin
+    before, before_origin = get_num_threads(), origin
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_thread_count(before)
+        origin = before_origin
+
+
+def start() -> None:
+    """Take the number of threads from the environment; the package calls it once."""
+    global origin
+    count, came_from = default_num_threads()
+    set_num_threads(count)
+    if _core.built_with_threads():
+        origin = came_from

@@ -1,0 +1,19 @@
+"""The true ``np.ufunc`` behind each public function, under the same name: ``fastact.ufuncs.gelu``.
+
+For code that wants a ufunc: its own array protocol, ``where=``, ``out=`` tuples, ``ufunc.types``, pickling by name.
+Parameters are operands here, always given: ``fastact.ufuncs.elu(x, 1.0)``.
+"""
+
+import numpy as np
+
+from . import dispatch
+
+
+def publish() -> None:
+    """Put the ufuncs into this module's namespace, where pickle finds them by name; the package calls it once."""
+    for name, function in dispatch.FUNCTIONS.items():
+        globals()[name] = function.ufunc
+
+
+def __getattr__(name: str) -> np.ufunc:
+    raise AttributeError(f"no ufunc {name!r}; there are: {', '.join(dispatch.FUNCTIONS)}")

@@ -1,0 +1,134 @@
+"""Build: one kernel template rendered and compiled once per instruction set, and the core.
+
+All metadata is in pyproject.toml.  No choice that vectorisation or accuracy depends on may come from the environment's
+CFLAGS: ours are appended, so they win, and value-changing flags are taken out, because GCC 12 answers them at link
+time with code that changes the floating-point mode of the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy
+from Cython import Tempita
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+RENDERED = Path("build") / "kernels"
+
+# What a formula may rely on: division without a check for zero, choices computed on both sides, FMA where there is
+# one.  Never -ffast-math or a part of it that changes values; -fno-fast-math must stand first, because it also puts
+# -ftrapping-math back, with which SSE2 and AVX2 loops are not vectorised.
+KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+INSTRUCTION_SETS = {
+    "base": ["-march=x86-64", "-mtune=generic"],
+    "avx2": ["-march=x86-64", "-mtune=haswell", "-mavx2", "-mfma"],
+    # 512 bits on purpose: GCC prefers 256 for older CPUs, which halves the speed in cache here
+    "avx512": [
+        "-march=x86-64",
+        "-mtune=icelake-server",
+        *("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"),
+        "-mprefer-vector-width=512",
+    ],
+}
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+COMPILER_ADVICE = """
+fastact could not be compiled: it needs a C compiler and Python's headers.
+    Debian, Ubuntu:  sudo apt-get install gcc python3-dev
+    Fedora, RHEL:    sudo dnf install gcc python3-devel
+    macOS:           xcode-select --install
+The compiler's own message stands above.
+"""
+
+
+def lower_floors():
+    """The catalogue and the lowering, imported without ``fastact/__init__.py``, which needs what is built here."""
+    package = types.ModuleType("fastact")
+    package.__path__ = [str(ROOT / "fastact")]
+    sys.modules["fastact"] = package
+    from fastact import catalogue, lowering
+
+    return catalogue, lowering
+
+
+def render(level: str) -> str:
+    """Write the kernels of one instruction set as Cython; the module name must differ for each."""
+    catalogue, lowering = lower_floors()
+    loops = [lowering.loop_of(row, direction) for row in catalogue.ACTIVATIONS for direction in row.directions]
+    formulas = [formula for loop in loops for formula in loop.formulas]
+    template = Tempita.Template((ROOT / "src_cy" / "kernels.pyx.in").read_text(), name="kernels.pyx.in")
+    text = template.substitute(
+        loops=loops,
+        formulas="\n\n".join(
+            lowering.lower(formulas, lowering.CythonDialect(dtype)) for dtype in ("float32", "float64")
+        ),
+        operations={loop.name: lowering.operations(loop) for loop in loops},
+    )
+    target = RENDERED / f"{level}.pyx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+    return str(target)
+
+
+def extensions() -> list[Extension]:
+    levels = INSTRUCTION_SETS if IS_X86 else {"base": []}
+    kernels = [
+        Extension(
+            f"fastact._kernels.{level}",
+            [render(level)],
+            include_dirs=["src_cy"],
+            depends=["setup.py", "src_cy/bits.h"],
+            extra_compile_args=KERNEL_FLAGS + flags,
+        )
+        for level, flags in levels.items()
+    ]
+    core = Extension(
+        "fastact._core",
+        ["src_cy/core.pyx"],
+        include_dirs=["src_cy", numpy.get_include()],
+        depends=["setup.py", *(str(path) for path in sorted(Path("src_cy").glob("*.[hp]*")))],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=KERNEL_FLAGS[:-1],
+    )
+    return [*kernels, core]
+
+
+class BuildExtensions(build_ext):
+    def build_extensions(self) -> None:
+        self.without_fast_math()
+        core = next(e for e in self.extensions if e.name == "fastact._core")
+        if os.environ.get("FASTACT_NO_THREADS") == "1":
+            print("fastact: FASTACT_NO_THREADS is set; building without threads (fastact info will say so)")
+            core.define_macros.append(("FASTACT_NO_THREADS", "1"))
+        elif os.name == "posix":
+            core.extra_compile_args.append("-pthread")
+            core.extra_link_args.append("-pthread")
+        try:
+            super().build_extensions()
+        except Exception:
+            print(COMPILER_ADVICE, file=sys.stderr)
+            raise
+
+    def without_fast_math(self) -> None:
+        """Take value-changing flags of the environment out of the compile and link commands."""
+        forbidden = re.compile(r"-Ofast|-ffast-math|-funsafe-math-optimizations")
+        for command in ("compiler", "compiler_so", "linker_so", "linker_exe"):
+            words = getattr(self.compiler, command, None)
+            if words and any(forbidden.fullmatch(word) for word in words):
+                print(f"fastact: ignoring value-changing flags in {command}")
+                setattr(self.compiler, command, [word for word in words if not forbidden.fullmatch(word)])
+
+
+setup(
+    ext_modules=cythonize(extensions(), language_level=3, build_dir="build/cython"),
+    cmdclass={"build_ext": BuildExtensions},
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)

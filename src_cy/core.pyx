@@ -1,0 +1,479 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# distutils: language=c
+"""The compiled middle of fastact: the kernel table, the driver, the ufuncs and the public callables.
+
+A public callable takes the direct way to the driver when it is given exact, dense ndarrays of one native dtype, and
+hands everything else to Python (``calls.py``), which checks the arguments and calls the ufunc of the same name.  The
+ufunc's inner loop is the same driver: there is no second semantics.
+
+The direct way is a vectorcall function written by hand, because Cython's ``__call__`` builds a tuple and a dict for
+each call, which costs more than all the rest.
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.math cimport INFINITY, isfinite
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+import sys
+
+import numpy
+
+cimport numpy as np
+from numpy cimport npy_intp
+
+np.import_array()
+np.import_ufunc()
+
+cdef extern from "numpy/ufuncobject.h":
+    ctypedef void (*PyUFuncGenericFunction)(char **, const npy_intp *, const npy_intp *, void *)
+    object PyUFunc_FromFuncAndData(
+        PyUFuncGenericFunction *loops, void **data, char *types, int n_types, int n_in, int n_out, int identity,
+        const char *name, const char *doc, int unused
+    )
+    int PyUFunc_None
+
+cdef extern from "numpy/arrayobject.h":
+    enum: NPY_HALF
+    bint PyArray_CheckExact(object)
+    bint PyArray_ISCARRAY_RO(np.ndarray)
+    bint PyArray_ISFARRAY_RO(np.ndarray)
+    bint PyArray_ISWRITEABLE(np.ndarray)
+    int PyArray_TYPE(np.ndarray)
+    int PyArray_NDIM(np.ndarray)
+    npy_intp *PyArray_DIMS(np.ndarray)
+    char *PyArray_BYTES(np.ndarray)
+    npy_intp PyArray_SIZE(np.ndarray)
+    object PyArray_EMPTY(int ndim, npy_intp *dims, int type_number, int fortran)
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        unsigned long tp_flags
+        Py_ssize_t tp_vectorcall_offset
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+    void PyErr_WriteUnraisable(object)
+    unsigned long Py_TPFLAGS_HAVE_VECTORCALL
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *)
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
+    PyObject *Py_None
+
+# Set once by the package (install): what makes a missing kernel; what serves every call that is not the plain case;
+# what writes docstrings and signatures.
+cdef object resolver = None
+cdef object general_call = None
+cdef object documentation = None
+
+include "driver.pxi"
+include "ufuncs.pxi"
+
+cdef enum:
+    ACCEPTS_FINITE, ACCEPTS_POSITIVE, ACCEPTS_NON_NEGATIVE
+    # From here on the GIL is released: below, giving it back and forth costs more than the work.
+    RELEASE_GIL_FROM = 8192
+
+cdef dict ACCEPTS = {
+    "a finite number": ACCEPTS_FINITE,
+    "a finite number > 0": ACCEPTS_POSITIVE,
+    "a finite number >= 0": ACCEPTS_NON_NEGATIVE,
+}
+
+
+cdef class ElementwiseFunction:
+    """One activation in one direction: the public callable ``fastact.gelu``, ``fastact.gelu_backward`` ..."""
+
+    cdef vectorcallfunc vectorcall
+    cdef Entry entry
+    cdef double defaults[MAX_SCALARS]
+    cdef int accepts[MAX_SCALARS]
+    cdef bint plain
+    cdef object __weakref__
+    cdef readonly object row
+    cdef readonly str direction
+    cdef readonly str name
+    cdef readonly tuple array_names
+    cdef readonly tuple operand_names
+    cdef readonly tuple scalar_names
+    cdef readonly tuple scalar_accepts
+    cdef readonly object ufunc
+
+    def __init__(self, row, str direction):
+        cdef int k
+        chained = direction != "forward"
+        from_output = direction == "backward_from_output"
+        self.row = row
+        self.direction = direction
+        self.name = sys.intern(row.function_name(direction))
+        self.array_names = (("grad",) if chained else ()) + (("y",) if from_output else ("x",))
+        self.operand_names = tuple(p.name for p in row.operands)
+        self.scalar_names = tuple(sys.intern(p.name) for p in row.scalars)
+        self.scalar_accepts = tuple(p.accepts_from_output if from_output else p.accepts for p in row.scalars)
+        self.entry.n_inputs = len(self.array_names) + len(self.operand_names)
+        self.entry.n_outputs = 1 + (len(self.operand_names) if direction == "backward" else 0)
+        self.entry.n_scalars = len(self.scalar_names)
+        if self.entry.n_inputs + self.entry.n_outputs > MAX_OPERANDS or self.entry.n_scalars > MAX_SCALARS:
+            raise ValueError(f"{self.name}: more operands or parameters than the driver has room for")
+        for k in range(self.entry.n_scalars):
+            self.defaults[k] = row.scalars[k].default
+            self.accepts[k] = ACCEPTS[self.scalar_accepts[k]]
+        self.entry.owner = <PyObject *> self
+        self.plain = not self.operand_names
+        if len(self.operand_names) > 1:
+            raise ValueError(f"{self.name}: more than one per-channel operand, which nobody has needed yet")
+        self.vectorcall = <vectorcallfunc> call_vector
+        self.ufunc = make_ufunc(&self.entry, self.name.encode(), f"ufunc of fastact.{self.name}".encode())
+
+    # -- the kernel table -----------------------------------------------------------------------------------------
+
+    def supply(self, int backend, int precision, size_t address, bint distinct):
+        """Enter a kernel of a backend: address of a ``kernel_function``, precision 0 for float32, 1 for float64."""
+        self.entry.kernels[backend][precision].distinct = distinct
+        self.entry.kernels[backend][precision].function = <kernel_function> <void *> address
+
+    def activate(self, int backend, int precision):
+        """Let a backend's kernel serve from now on; a backend without a kernel here is resolved at the next call."""
+        cdef Kernel *kernel = &self.entry.kernels[backend][precision] if backend >= 0 else NULL
+        # one pointer is swapped, so a call in another thread sees the old kernel or the new one, whole
+        self.entry.active[precision] = kernel if kernel is not NULL and kernel.function is not NULL else NULL
+
+    def serving(self, int precision):
+        """Index of the backend whose kernel is active, or -1 if it is yet to be made."""
+        cdef int backend
+        for backend in range(3):
+            if self.entry.active[precision] is &self.entry.kernels[backend][precision]:
+                return backend
+        return -1
+
+    @property
+    def parallel_from(self):
+        """Numbers of elements from which threads are used: (float32, float64)."""
+        return (self.entry.parallel_from[0], self.entry.parallel_from[1])
+
+    @parallel_from.setter
+    def parallel_from(self, pair):
+        self.entry.parallel_from[0], self.entry.parallel_from[1] = pair
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args, **kwargs):
+        return general_call(self, args, kwargs)
+
+    cdef object direct(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):
+        """The plain case: exact dense ndarrays of one dtype.  None if this call is not one."""
+        cdef double scalars[MAX_SCALARS]
+        cdef char *data[MAX_OPERANDS]
+        cdef Py_ssize_t steps[MAX_OPERANDS]
+        cdef PyObject *out = NULL
+        cdef PyObject *name
+        cdef int n_inputs = self.entry.n_inputs, n_scalars = self.entry.n_scalars, k, kind, type_number
+        cdef Py_ssize_t n, n_bytes, position
+        cdef np.ndarray x, other, result
+        cdef bint is_c
+        if n_positional < n_inputs or n_positional > n_inputs + n_scalars:
+            return None
+        for k in range(n_scalars):
+            scalars[k] = self.defaults[k]
+            if n_inputs + k < n_positional:
+                scalars[k] = self.scalar(k, <object> args[n_inputs + k])
+        if keywords is not NULL:
+            for position in range(PyTuple_GET_SIZE(keywords)):
+                name = PyTuple_GET_ITEM(keywords, position)
+                if name is <PyObject *> OUT:
+                    out = args[n_positional + position]
+                    continue
+                for k in range(n_scalars):
+                    if name is <PyObject *> self.scalar_names[k] and n_inputs + k >= n_positional:
+                        scalars[k] = self.scalar(k, <object> args[n_positional + position])
+                        break
+                else:
+                    return None
+
+        if not PyArray_CheckExact(<object> args[0]):
+            return None
+        x = <np.ndarray> args[0]
+        type_number = PyArray_TYPE(x)
+        if type_number == np.NPY_FLOAT:
+            kind = FASTACT_FLOAT32
+        elif type_number == np.NPY_DOUBLE:
+            kind = FASTACT_FLOAT64
+        elif type_number == NPY_HALF:
+            kind = FASTACT_FLOAT16
+        else:
+            return None
+        if kind != FASTACT_FLOAT64:
+            for k in range(n_scalars):
+                self.check(k, <float> scalars[k], scalars[k])
+        is_c = PyArray_ISCARRAY_RO(x)
+        if not (is_c or PyArray_ISFARRAY_RO(x)):
+            return None
+        n = PyArray_SIZE(x)
+        n_bytes = n * element_size(kind)
+        data[0] = PyArray_BYTES(x)
+        steps[0] = element_size(kind)
+        for k in range(1, n_inputs):
+            if not same_layout(x, <object> args[k], is_c):
+                return None
+            data[k] = PyArray_BYTES(<np.ndarray> args[k])
+            steps[k] = steps[0]
+        if out is NULL or out is Py_None:
+            result = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), type_number, not is_c)
+        else:
+            if not same_layout(x, <object> out, is_c):
+                return None
+            result = <np.ndarray> out
+            if not PyArray_ISWRITEABLE(result):
+                return None
+            for k in range(n_inputs):
+                # in place and disjoint are fine; overlap needs a copy, which NumPy's machinery makes
+                position = PyArray_BYTES(result) - data[k]
+                if position != 0 and -n_bytes < position < n_bytes:
+                    return None
+        data[n_inputs] = PyArray_BYTES(result)
+        steps[n_inputs] = steps[0]
+        if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
+            resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
+        if n < RELEASE_GIL_FROM:
+            drive(&self.entry, kind, data, steps, n, scalars, NULL)
+        else:
+            with nogil:
+                drive(&self.entry, kind, data, steps, n, scalars, NULL)
+        return result
+
+    cdef object direct_channels(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):
+        """The plain case of a function with one per-channel operand; None if this call is not one."""
+        cdef char *data[MAX_OPERANDS]
+        cdef Py_ssize_t steps[MAX_OPERANDS]
+        cdef Channels channels
+        cdef double number
+        cdef float number_single
+        cdef PyObject *out = NULL
+        cdef int n_arrays = self.entry.n_inputs - 1, kind, k
+        cdef Py_ssize_t n, n_bytes, distance, position
+        cdef np.ndarray x, result, terms, sums
+        cdef double *totals = NULL
+        cdef int status = 0
+        cdef PyObject *name
+        axis = 1
+        if self.entry.n_scalars or not n_arrays < n_positional <= n_arrays + 2:
+            return None
+        if n_positional == n_arrays + 2:
+            axis = <object> args[n_arrays + 1]
+        if keywords is not NULL:
+            for position in range(PyTuple_GET_SIZE(keywords)):
+                name = PyTuple_GET_ITEM(keywords, position)
+                if name is <PyObject *> OUT:
+                    out = args[n_positional + position]
+                elif name is <PyObject *> AXIS and n_positional == n_arrays + 1:
+                    axis = <object> args[n_positional + position]
+                else:
+                    return None
+        if not PyArray_CheckExact(<object> args[0]):
+            return None
+        x = <np.ndarray> args[0]
+        if PyArray_TYPE(x) == np.NPY_FLOAT:
+            kind = FASTACT_FLOAT32
+        elif PyArray_TYPE(x) == np.NPY_DOUBLE:
+            kind = FASTACT_FLOAT64
+        else:
+            return None
+        n = PyArray_SIZE(x)
+        n_bytes = n * element_size(kind)
+        operand = <object> args[n_arrays]
+        if n == 0 or not PyArray_ISCARRAY_RO(x) or not layout_of(x, operand, axis, &channels):
+            return None
+        channels.operand = n_arrays
+        for k in range(n_arrays):
+            if not same_layout(x, <object> args[k], True):
+                return None
+            data[k] = PyArray_BYTES(<np.ndarray> args[k])
+        if PyArray_CheckExact(operand):
+            data[n_arrays] = PyArray_BYTES(<np.ndarray> operand)
+        else:
+            number = operand
+            number_single = <float> number
+            data[n_arrays] = <char *> &number if kind == FASTACT_FLOAT64 else <char *> &number_single
+        if out is NULL or out is Py_None:
+            result = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), PyArray_TYPE(x), 0)
+        else:
+            if not same_layout(x, <object> out, True) or not PyArray_ISWRITEABLE(<np.ndarray> out):
+                return None
+            result = <np.ndarray> out
+            for k in range(n_arrays + 1):
+                distance = PyArray_BYTES(result) - data[k]
+                if (distance != 0 or k == n_arrays) and -n_bytes < distance < n_bytes + channels.count * 8:
+                    return None
+        data[n_arrays + 1] = PyArray_BYTES(result)
+        if self.entry.n_outputs == 2:
+            terms = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), PyArray_TYPE(x), 0)
+            data[n_arrays + 2] = PyArray_BYTES(terms)
+            sums = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &channels.count, np.NPY_DOUBLE, 0)
+            totals = <double *> PyArray_BYTES(sums)
+        for k in range(MAX_OPERANDS):
+            steps[k] = element_size(kind)
+        if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
+            resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
+        with nogil:
+            drive(&self.entry, kind, data, steps, n, NULL, &channels)
+            if self.entry.n_outputs == 2:
+                status = sum_channels(kind, data[n_arrays + 2], n, &channels, totals)
+        if status < 0:
+            raise MemoryError
+        if self.entry.n_outputs == 1:
+            return result
+        shape = (<object> operand).shape if PyArray_CheckExact(operand) else ()
+        return result, sums.reshape(shape) if kind == FASTACT_FLOAT64 else round_sums(sums.reshape(shape), x.dtype)
+
+    cdef double scalar(self, int k, object value) except? -1.0:
+        """A parameter as a number that the row accepts."""
+        cdef double number
+        try:
+            number = value
+        except TypeError:
+            raise TypeError(
+                f"{self.name}: {self.scalar_names[k]}: got {value!r}; accepted: {self.scalar_accepts[k]}"
+            ) from None
+        except OverflowError:  # an int beyond every float
+            number = INFINITY
+        self.check(k, number, value)
+        return number
+
+    cdef int check(self, int k, double number, object value) except -1:
+        """Whether a parameter, rounded to the precision that computes, is what the row accepts."""
+        if not isfinite(number) or (self.accepts[k] == ACCEPTS_POSITIVE and number <= 0) or (
+            self.accepts[k] == ACCEPTS_NON_NEGATIVE and number < 0
+        ):
+            raise ValueError(
+                f"{self.name}: {self.scalar_names[k]}: got {value!r}; accepted: {self.scalar_accepts[k]}, "
+                "also after rounding to the precision that computes"
+            )
+        return 0
+
+    def check_scalar(self, int k, value, bint double_precision):
+        """``value`` as a float, if the k-th scalar parameter accepts it in that precision."""
+        cdef double number = self.scalar(k, value)
+        if not double_precision:
+            self.check(k, <float> number, value)
+        return number
+
+    # -- how Python sees it ---------------------------------------------------------------------------------------
+
+    @property
+    def __name__(self):
+        return self.name
+
+    @property
+    def __qualname__(self):
+        return self.name
+
+    @property
+    def __module__(self):
+        return "fastact"
+
+    @property
+    def __doc__(self):
+        return documentation.docstring(self)
+
+    @property
+    def __signature__(self):
+        return documentation.signature(self)
+
+    def __repr__(self):
+        return f"<fastact function {self.name}>"
+
+    def __reduce__(self):
+        return self.name
+
+
+cdef object round_sums(object sums, object dtype):
+    """A sum that overflows float32 is inf; NumPy's warning about it depends on a setting of the caller's."""
+    with numpy.errstate(all="ignore"):
+        return sums.astype(dtype)
+
+
+cdef str OUT = sys.intern("out")
+cdef str AXIS = sys.intern("axis")
+
+
+cdef bint same_layout(np.ndarray x, object other, bint is_c):
+    """Whether ``other`` is an exact ndarray with x's dtype and shape, laid out in memory as x is."""
+    cdef np.ndarray array
+    cdef int k
+    if not PyArray_CheckExact(other):
+        return False
+    array = <np.ndarray> other
+    if PyArray_TYPE(array) != PyArray_TYPE(x) or PyArray_NDIM(array) != PyArray_NDIM(x):
+        return False
+    for k in range(PyArray_NDIM(x)):
+        if PyArray_DIMS(array)[k] != PyArray_DIMS(x)[k]:
+            return False
+    return PyArray_ISCARRAY_RO(array) if is_c else PyArray_ISFARRAY_RO(array)
+
+
+cdef object call_vector(object function, PyObject **args, size_t n_args, PyObject *keywords):
+    cdef ElementwiseFunction self = <ElementwiseFunction> function
+    cdef Py_ssize_t n_positional = PyVectorcall_NARGS(n_args), k
+    if self.plain:
+        result = self.direct(args, n_positional, keywords)
+    else:
+        result = self.direct_channels(args, n_positional, keywords)
+    if result is not None:
+        return result
+    positional = tuple([<object> args[k] for k in range(n_positional)])
+    named = {}
+    if keywords is not NULL:
+        for k in range(PyTuple_GET_SIZE(keywords)):
+            named[<object> PyTuple_GET_ITEM(keywords, k)] = <object> args[n_positional + k]
+    return general_call(self, positional, named)
+
+
+cdef void enable_vectorcall():
+    """Tell CPython that instances are called through their ``vectorcall`` member: Cython has no word for it."""
+    cdef PyTypeObject *cls = <PyTypeObject *> ElementwiseFunction
+    cdef ElementwiseFunction probe = ElementwiseFunction.__new__(ElementwiseFunction)
+    cls.tp_vectorcall_offset = <char *> &probe.vectorcall - <char *> <PyObject *> probe
+    cls.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
+
+
+enable_vectorcall()
+
+
+def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
+    """Sums in float64 over all but the channels of a dense float32 or float64 array (outer, count, inner).
+
+    The one order of summation there is: the direct path and general_call give the same bits.
+    """
+    cdef Channels channels
+    cdef int kind = FASTACT_FLOAT64 if PyArray_TYPE(terms) == np.NPY_DOUBLE else FASTACT_FLOAT32
+    cdef npy_intp size = count
+    if not PyArray_ISCARRAY_RO(terms) or PyArray_TYPE(terms) not in (np.NPY_FLOAT, np.NPY_DOUBLE):
+        raise TypeError("terms: accepted: a dense float32 or float64 array")
+    if count < 1 or inner < 1 or (count > 1 and PyArray_SIZE(terms) % (count * inner)):
+        raise ValueError(f"count, inner: got {count}, {inner}; accepted: divisors of the array's size")
+    channels.count, channels.inner = count, inner
+    cdef np.ndarray sums = <np.ndarray> PyArray_EMPTY(1, &size, np.NPY_DOUBLE, 0)
+    if sum_channels(kind, PyArray_BYTES(terms), PyArray_SIZE(terms), &channels, <double *> PyArray_BYTES(sums)) < 0:
+        raise MemoryError
+    return sums
+
+
+def install(resolve_kernel, call, documents, int cores):
+    """Give the compiled side its Python side; ``with more threads than ``cores`` none spins."""
+    global resolver, general_call, documentation
+    resolver, general_call, documentation = resolve_kernel, call, documents
+    if pool_start(cores) != 0:
+        raise OSError("fastact could not register its fork handler")
+
+
+def set_thread_count(int count):
+    global thread_count
+    thread_count = count
+
+
+def get_thread_count():
+    return thread_count
+
+
+def built_with_threads():
+    """Whether this build can use threads."""
+    return bool(has_threads())

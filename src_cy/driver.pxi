@@ -1,0 +1,241 @@
+# The driver: takes any kernel and any strided operands of one dtype and does the rest.
+#
+# It splits the work over threads, hands dense operands to the kernel as they are, and moves everything else (strided,
+# broadcast, unaligned, float16) through block buffers that stay in the L1 cache.  The last elements, fewer than
+# GRANULE, go through padded buffers and the same kernel, so an element's bits never depend on where it stands.
+# A kernel never knows of any of this.
+
+cdef extern from "pool.h" nogil:
+    ctypedef unsigned int fp_state "fastact_fp_state"
+    fp_state fp_enter "fastact_fp_enter"()
+    fp_state fp_enter_as "fastact_fp_enter_as"(fp_state caller)
+    void fp_leave "fastact_fp_leave"(fp_state state)
+    ctypedef void (*pool_task "fastact_task")(void *context, int chunk) noexcept nogil
+    enum: FASTACT_MAX_CHUNKS
+    int pool_start "fastact_pool_start"(int cores)
+    int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads)
+    int has_threads "fastact_has_threads"()
+
+cdef extern from "elements.h" nogil:
+    enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16
+    Py_ssize_t element_size "fastact_element_size"(int kind)
+    Py_ssize_t computed_size "fastact_computed_size"(int kind)
+    void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)
+    void scatter "fastact_scatter"(int kind, const char *buffer, Py_ssize_t count, char *array, Py_ssize_t step)
+
+cdef extern from *:
+    """
+    enum {
+        GRANULE = 16,         /* a kernel's count is a multiple: one 512-bit register of float32, two of float64 */
+        BLOCK_BYTES = 4096,   /* five buffers of this size fit the smallest L1 cache in use (32 KiB) */
+        MAX_OPERANDS = 6,
+        MAX_SCALARS = 4,
+        CACHE_LINE = 64,
+        NUMPY_BACKEND = 2,    /* position in dispatch.BACKENDS of the kernels that run Python */
+        CHUNKS_PER_THREAD = 4,
+        CHUNKS_PER_THRESHOLD = 8 /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
+    };
+    """
+    enum: GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE
+    enum: NUMPY_BACKEND, CHUNKS_PER_THREAD, CHUNKS_PER_THRESHOLD
+
+ctypedef void (*kernel_function)(void **inputs, void **outputs, Py_ssize_t count, const void *params) noexcept nogil
+
+cdef struct Kernel:
+    # What a backend supplies for one (activation, direction, dtype).
+    kernel_function function
+    # The outputs must not be inputs: the kernel is slow (not wrong) then, so in place goes through a block buffer.
+    bint distinct
+
+cdef struct Entry:
+    # One (activation, direction): the row of the kernel table.
+    int n_inputs
+    int n_outputs
+    int n_scalars
+    Kernel kernels[3][2]            # [backend][float32, float64]
+    Kernel *active[2]               # what serves now; NULL: ask the resolver first
+    Py_ssize_t parallel_from[2]     # elements from which threads pay
+    PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
+
+cdef union Scalars:
+    float float32[MAX_SCALARS]
+    double float64[MAX_SCALARS]
+
+cdef int thread_count = 1
+
+
+cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
+                    Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
+    """Elements start..stop on this thread."""
+    cdef char buffers[MAX_OPERANDS][BLOCK_BYTES + CACHE_LINE]
+    cdef char *buffer[MAX_OPERANDS]
+    cdef void *pointers[MAX_OPERANDS]
+    cdef bint buffered[MAX_OPERANDS]
+    cdef bint constant_ready[MAX_OPERANDS]
+    cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs
+    cdef Py_ssize_t size = element_size(kind), computed = computed_size(kind)
+    cdef Py_ssize_t block = BLOCK_BYTES // computed
+    cdef Py_ssize_t position = start, count, padded
+    cdef bint any_buffered = False
+    cdef int k, other
+    for k in range(n_operands):
+        buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
+        buffered[k] = (steps[k] != size or kind == FASTACT_FLOAT16 or (<size_t> data[k]) % <size_t> size != 0)
+        constant_ready[k] = False
+        if kernel.distinct and k >= n_inputs:
+            for other in range(n_inputs):
+                buffered[k] = buffered[k] or data[other] == data[k]
+        any_buffered = any_buffered or buffered[k]
+    while position < stop:
+        count = stop - position
+        if count < GRANULE:
+            # the tail: everything through buffers, the rest of the granule zero
+            any_buffered = True
+            for k in range(n_operands):
+                buffered[k] = True
+                if not constant_ready[k]:
+                    memset(buffer[k], 0, GRANULE * computed)
+        elif any_buffered and count > block:
+            count = block
+        else:
+            count -= count % GRANULE
+        padded = (count + GRANULE - 1) & -GRANULE
+        for k in range(n_operands):
+            if not buffered[k]:
+                pointers[k] = data[k] + position * size
+                continue
+            pointers[k] = buffer[k]
+            if k < n_inputs and not constant_ready[k]:
+                gather(kind, data[k] + position * steps[k], steps[k], count, buffer[k])
+                # a broadcast operand is the same in every block: the first block is the longest
+                constant_ready[k] = steps[k] == 0
+        kernel.function(pointers, pointers + n_inputs, padded, params)
+        for k in range(n_inputs, n_operands):
+            if buffered[k]:
+                scatter(kind, buffer[k], count, data[k] + position * steps[k], steps[k])
+        position += count
+
+
+cdef extern from *:
+    Py_ssize_t abs "llabs"(Py_ssize_t) nogil
+
+include "channels.pxi"
+
+
+cdef struct Job:
+    # What the chunks of one call share.
+    const Kernel *kernel
+    const Entry *entry
+    int kind
+    char **data
+    const Py_ssize_t *steps
+    Py_ssize_t n
+    Py_ssize_t length
+    const void *params
+    const Channels *channels        # NULL: no per-channel operand
+    fp_state caller
+
+
+cdef void run_chunk(void *context, int chunk) noexcept nogil:
+    """One chunk of a job, on whatever thread claimed it, in the floating-point mode of the caller."""
+    cdef Job *job = <Job *> context
+    cdef Py_ssize_t start = chunk * job.length
+    cdef fp_state own = fp_enter_as(job.caller)
+    cdef Py_ssize_t stop = min(job.n, start + job.length)
+    if job.channels is NULL:
+        run_range(job.kernel, job.entry, job.kind, job.data, job.steps, start, stop, job.params)
+    else:
+        run_channels(job.kernel, job.entry, job.kind, job.data, job.steps, job.channels, start, stop, job.params)
+    fp_leave(own)
+
+
+cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
+    """Let several threads do the job; returns how many could take part, 1 if it is still to be done."""
+    # at least half the threshold for each thread, or its share is not worth waking it
+    cdef Py_ssize_t threads = min(<Py_ssize_t> thread_count, 2 * job.n // parallel_from)
+    # more chunks than threads, so that a thread that comes late or is slow costs little, but none so small that
+    # claiming it shows
+    cdef Py_ssize_t shortest = max(<Py_ssize_t> 512, parallel_from // CHUNKS_PER_THRESHOLD)
+    cdef Py_ssize_t chunks = min(min(CHUNKS_PER_THREAD * threads, job.n // shortest), <Py_ssize_t> FASTACT_MAX_CHUNKS)
+    if chunks < 2:
+        return 1
+    # a multiple of the widest cache line, so that two threads do not write to one
+    job.length = ((job.n + chunks - 1) // chunks + 511) & ~<Py_ssize_t> 511
+    return pool_run(run_chunk, job, <int> ((job.n + job.length - 1) // job.length), <int> threads)
+
+
+cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t n,
+               const double *scalars, const Channels *channels) noexcept nogil:
+    """Run one activation over n elements of strided operands; returns the number of threads that worked."""
+    cdef int precision = 1 if kind == FASTACT_FLOAT64 else 0
+    cdef Kernel *kernel = entry.active[precision]
+    cdef Scalars params
+    cdef Job job
+    cdef fp_state caller
+    cdef int k, threads = 1
+    if n <= 0:
+        return 0
+    if kernel is NULL:
+        kernel = resolve(entry, precision)
+        if kernel is NULL:
+            return -1
+    for k in range(entry.n_scalars):
+        if precision:
+            params.float64[k] = scalars[k]
+        else:
+            params.float32[k] = <float> scalars[k]
+    caller = fp_enter()
+    job.channels = channels
+    if (thread_count > 1 and n >= entry.parallel_from[precision] and chunks_are_independent(entry, data, steps, n)
+            and not runs_python(entry, kernel, precision)):
+        job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
+        job.params, job.caller = &params, caller
+        threads = run_parallel(&job, entry.parallel_from[precision])
+    if threads == 1:
+        if channels is NULL:
+            run_range(kernel, entry, kind, data, steps, 0, n, &params)
+        else:
+            run_channels(kernel, entry, kind, data, steps, channels, 0, n, &params)
+    fp_leave(caller)
+    return threads
+
+
+cdef bint chunks_are_independent(const Entry *entry, char **data, const Py_ssize_t *steps, Py_ssize_t n) noexcept nogil:
+    """Whether chunks may run in any order: no output overlaps an input, unless it is that input.
+
+    NumPy does not copy an input that an output trails in memory, because one loop from front to back reads each
+    element before it is overwritten; two threads do not.
+    """
+    cdef int k, output
+    cdef Py_ssize_t distance
+    for output in range(entry.n_inputs, entry.n_inputs + entry.n_outputs):
+        for k in range(entry.n_inputs):
+            distance = data[output] - data[k]
+            if distance == 0 and steps[output] == steps[k]:
+                continue
+            # operands that interleave without touching are taken for overlapping, too
+            if may_meet(data[output], steps[output], data[k], steps[k], n):
+                return False
+    return True
+
+
+cdef inline bint may_meet(const char *a, Py_ssize_t a_step, const char *b, Py_ssize_t b_step, Py_ssize_t n) noexcept nogil:
+    """Whether the stretches of memory of two operands touch; 8 bytes for the last element."""
+    cdef const char *a_low = a + min(<Py_ssize_t> 0, a_step * (n - 1))
+    cdef const char *b_low = b + min(<Py_ssize_t> 0, b_step * (n - 1))
+    return a_low < b_low + abs(b_step) * (n - 1) + 8 and b_low < a_low + abs(a_step) * (n - 1) + 8
+
+
+cdef inline bint runs_python(const Entry *entry, const Kernel *kernel, int precision) noexcept nogil:
+    """Whether a kernel is Python code: on threads it would only queue for the GIL, five times slower."""
+    return kernel is &entry.kernels[NUMPY_BACKEND][precision]
+
+
+cdef Kernel *resolve(Entry *entry, int precision) noexcept with gil:
+    """Ask Python for a kernel that is made on first use; NULL with an exception printed if even that fails."""
+    if entry.active[precision] is NULL:
+        try:
+            resolver(<object> entry.owner, "float64" if precision else "float32")
+        except BaseException:
+            PyErr_WriteUnraisable(<object> entry.owner)
+    return entry.active[precision]

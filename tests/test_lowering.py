@@ -1,0 +1,340 @@
+"""Lowering: what a formula may not do is refused with its place, every literal is typed, and nothing is lost.
+
+The functions under ``refused`` are not called: each breaks the subset in one way, in the line that says ``# here``.
+"""
+
+import ast
+import inspect
+import re
+
+import numpy as np
+import pytest
+from cases import ROWS_AND_DIRECTIONS, parameter_sets
+
+import fastact
+from fastact import dispatch, lowering, reference
+from fastact.formulas.coefficients import EXPM1_TAIL, LOG2_E
+from fastact.formulas.elementary import exponential_minus_one_core, scaled_exponential
+from fastact.formulas.primitives import absolute
+from fastact.lowering import CythonDialect, LoweringError, NumbaDialect
+
+DIRECTED = pytest.mark.parametrize(
+    "row, direction", ROWS_AND_DIRECTIONS, ids=[row.function_name(direction) for row, direction in ROWS_AND_DIRECTIONS]
+)
+A_FLOAT = 0.5
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+
+def for_loop(x):
+    for _ in (1, 2):  # here
+        y = x
+    return y
+
+
+def while_loop(x):
+    while x < 0.0:  # here
+        y = x
+    return y
+
+
+def if_statement(x):
+    if x < 0.0:  # here
+        y = x
+    return y
+
+
+def early_return(x):
+    return x  # here
+    return -x
+
+
+def augmented_assignment(x):
+    y = x + 1.0
+    y += 1.0  # here
+    return y
+
+
+def annotated_assignment(x):
+    y: float = x  # here
+    return y
+
+
+def two_assignments_to_a_name(x):
+    y = x + 1.0
+    y = y + 1.0  # here
+    return y
+
+
+def assignment_to_an_argument(x):
+    x = x + 1.0  # here
+    return x
+
+
+def chained_assignment(x):
+    y = z = x + 1.0  # noqa: F841  # here
+    return y
+
+
+def tuple_assignment(x):
+    y, _ = x, x  # here
+    return y
+
+
+def no_value(x):
+    y = x  # noqa: F841
+    return  # here
+
+
+def no_return(x):
+    y = x  # noqa: F841  # here
+
+
+def docstring_only(x):  # here
+    """Nothing."""
+
+
+def unknown_name(x):
+    return x + nothing  # noqa: F821  # here
+
+
+def plain_float_of_the_module(x):
+    return x * A_FLOAT  # here
+
+
+def unknown_function(x):
+    return nothing(x)  # noqa: F821  # here
+
+
+def function_of_numpy(x):
+    return np.exp(x)  # here
+
+
+def builtin_function(x):
+    return max(x, 0.0)  # here
+
+
+def foreign_function(x):
+    return helper(x)  # here
+
+
+def helper(x):
+    return x
+
+
+def keyword_call(x):
+    return absolute(x=x)  # here
+
+
+def starred_call(x):
+    return absolute(*x)  # here
+
+
+def double_comparison(x):
+    return 1.0 if 0.0 < x < 1.0 else x  # here
+
+
+def boolean_operator(x):
+    return 1.0 if x > 0.0 and x < 1.0 else x  # here
+
+
+def number_as_condition(x):
+    return 1.0 if x else 0.0  # here
+
+
+def comparison_as_value(x):
+    return x * (x > 0.0)  # here
+
+
+def identity(x, y):
+    return 1.0 if x is y else x  # here
+
+
+def membership(x, y):
+    return 1.0 if x in y else x  # here
+
+
+def power(x):
+    return x**2  # here
+
+
+def floor_division(x):
+    return x // 2.0  # here
+
+
+def unary_plus(x):
+    return +x  # here
+
+
+def string(x):
+    return x + "1"  # here
+
+
+def truth_value(x):
+    return x * True  # here
+
+
+def complex_number(x):
+    return x * 1j  # here
+
+
+def subscript(x):
+    return x[0]  # here
+
+
+def attribute(x):
+    return x.real  # here
+
+
+def walrus(x):
+    return (y := x) + y  # here
+
+
+def inner_function(x):
+    return (lambda y: y)(x)  # here
+
+
+def polynomial_of_an_expression(x):
+    return EXPM1_TAIL(x + 1.0)  # here
+
+
+def polynomial_of_nothing(x):
+    return x + EXPM1_TAIL()  # here
+
+
+REFUSED = [
+    value
+    for name, value in list(globals().items())
+    if inspect.isfunction(value) and value.__module__ == __name__ and name != "helper"
+]
+
+
+@pytest.mark.parametrize("dialect", [CythonDialect, NumbaDialect])
+@pytest.mark.parametrize("formula", REFUSED, ids=lambda formula: formula.__name__)
+def test_refused_with_its_place(formula, dialect):
+    lines, first = inspect.getsourcelines(formula)
+    offset = next(k for k, line in enumerate(lines) if line.rstrip().endswith("# here"))
+    with pytest.raises(LoweringError) as error:
+        lowering.lower([formula], dialect("float32"))
+    message = str(error.value)
+    assert message.startswith(f"{inspect.getsourcefile(formula)}:{first + offset}: {formula.__name__}: "), message
+    assert len(message.rpartition(": ")[2]) > 10, "no reason given"
+
+
+# -- accepted ---------------------------------------------------------------------------------------------------------
+
+
+def everything(x, slope):
+    """The whole subset in one formula."""
+    size = absolute(x)
+    tail = EXPM1_TAIL(size)
+    choice = -1.0 if x <= 0 else 2.0
+    other = choice if x != slope else -size
+    return (x + slope * tail - other) / 3 - -x * LOG2_E
+
+
+CYTHON = """\
+cdef inline float everything_float32(float x, float slope) noexcept nogil:
+    cdef float size = absolute_float32(x)
+    cdef float tail = HORNER
+    cdef float choice = select_float32(x <= (<float>0.0), (<float>-1.0), (<float>2.0))
+    cdef float other = select_float32(x != slope, choice, (-size))
+    return ((((x + (slope * tail)) - other) / (<float>3.0)) - ((-x) * (<float>LOG2_E)))
+"""
+NUMBA = """\
+@jit
+def everything(x, slope):
+    size = absolute(x)
+    tail = HORNER
+    choice = select(x <= T(0.0), T(-1.0), T(2.0))
+    other = select(x != slope, choice, (-size))
+    return ((((x + (slope * tail)) - other) / T(3.0)) - ((-x) * T(LOG2_E)))
+"""
+
+
+def horner(dtype, literal):
+    coefficients = getattr(EXPM1_TAIL, dtype)
+    text = literal(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        text = f"({text} * size + {literal(coefficient)})"
+    return text
+
+
+def test_cython_text():
+    expected = CYTHON.replace("HORNER", horner("float32", lambda value: f"(<float>{value!r})"))
+    expected = expected.replace("LOG2_E", repr(LOG2_E.float32))
+    assert lowering.lower([everything], CythonDialect("float32")) == expected
+    double = lowering.lower([everything], CythonDialect("float64"))
+    assert double.startswith("cdef inline double everything_float64(double x, double slope) noexcept nogil:\n")
+    assert f"(<double>{LOG2_E.float64!r})" in double
+
+
+def test_numba_text():
+    expected = NUMBA.replace("HORNER", horner("float64", lambda value: f"T({value!r})"))
+    expected = expected.replace("LOG2_E", repr(LOG2_E.float64))
+    assert lowering.lower([everything], NumbaDialect("float64")) == expected
+
+
+def test_callees_come_first_and_once():
+    text = lowering.lower([scaled_exponential, exponential_minus_one_core, scaled_exponential], NumbaDialect("float32"))
+    defined = re.findall(r"^def (\w+)", text, re.MULTILINE)
+    assert defined == ["exponential_minus_one_core", "scaled_exponential"]
+
+
+@DIRECTED
+@pytest.mark.parametrize("dtype", dispatch.DTYPES)
+def test_no_bare_literal(row, direction, dtype):
+    """A number without a type is a double, and makes the loop around it compute in double."""
+    formulas = list(lowering.loop_of(row, direction).formulas)
+
+    cython = lowering.lower(formulas, CythonDialect(dtype))
+    own, other = {"float32": ("float", "double"), "float64": ("double", "float")}[dtype]
+    assert re.findall(rf"<{other}>|\b{other} \w", cython) == []
+    rest = re.sub(rf"\(<{own}>-?[0-9.]+(?:e[+-]?[0-9]+)?\)", "", cython)
+    assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
+
+    numba = ast.parse(lowering.lower(formulas, NumbaDialect(dtype)))
+    typed = {
+        id(argument)
+        for node in ast.walk(numba)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "T"
+        for argument in node.args
+    }
+    numbers = [
+        node
+        for node in ast.walk(numba)
+        # -1.0 is a constant under a minus
+        if isinstance(node, ast.Constant) or (isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant))
+    ]
+    signed = {id(node.operand) for node in numbers if isinstance(node, ast.UnaryOp)}
+    assert [ast.unparse(node) for node in numbers if id(node) not in typed | signed] == []
+
+
+@DIRECTED
+def test_literals_are_representable(row, direction):
+    """What is written as float32 is a float32: a compiler rounds it the same way everywhere."""
+    text = lowering.lower(list(lowering.loop_of(row, direction).formulas), CythonDialect("float32"))
+    values = [float(value) for value in re.findall(r"\(<float>(-?[0-9.e+-]+)\)", text)]
+    assert [value for value in values if float(np.float32(value)) != value] == []
+
+
+@DIRECTED
+def test_plain_python_agrees_with_the_compiled_kernel(row, direction):
+    """A formula as it stands in its file, run by Python, against the float64 kernel that it became."""
+    if "cython" not in fastact.available_backends():
+        pytest.skip("no compiled kernels")
+    formula = lowering.loop_of(row, direction).formulas[0]
+    function = getattr(fastact, row.function_name(direction))
+    x = np.concatenate([np.linspace(-40, 40, 321), row.interesting, [1e-300, -1e-300, 700.0, -700.0, -745.0]])
+    for parameters in parameter_sets(row, direction):
+        points = x
+        if direction == "backward_from_output":
+            points = np.unique(getattr(reference, row.name)(x, *parameters))
+        expected = np.array([formula(float(point), *parameters) for point in points])
+        with fastact.use_backend("cython"):
+            arguments = [points] if direction == "forward" else [np.ones_like(points), points]
+            got = function(*arguments, *parameters)
+        got = got[0] if isinstance(got, tuple) else got
+        error = np.abs(got - expected) / np.spacing(np.abs(expected))
+        worst = int(error.argmax())
+        assert error[worst] <= 4, f"{parameters}, x = {points[worst]!r}: {got[worst]!r}, Python {expected[worst]!r}"

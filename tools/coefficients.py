@@ -1,0 +1,315 @@
+"""Makes ``fastact/formulas/coefficients.py``: every polynomial and split constant of the formulas.
+
+Run ``python tools/coefficients.py`` (needs mpmath; about a minute).  The fits are near-minimax in relative error:
+least squares on Chebyshev nodes, its weights moved towards the largest error in each round (Lawson).  Degrees were
+chosen so that the fit's error stays below a tenth of the rounding error of the precision; each fit's error is written
+beside it.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from mpmath import cos, erfc, exp, expm1, findroot, floor, ldexp, log, lu_solve, matrix, mp, mpf, nstr, pi, sqrt
+
+mp.dps = 70
+TARGET = Path(__file__).resolve().parent.parent / "fastact" / "formulas" / "coefficients.py"
+
+
+def chebyshev_nodes(low, high, count):
+    middle, half = (mpf(low) + high) / 2, (mpf(high) - low) / 2
+    return [middle - half * cos(pi * (2 * k + 1) / (2 * count)) for k in range(count)]
+
+
+def fit(function, low, high, degree, rounds=25):
+    """Coefficients of a polynomial ~ function, from the constant term up, and its largest relative error."""
+    xs = chebyshev_nodes(low, high, 8 * (degree + 2))
+    values = [function(x) for x in xs]
+    rows = [[x**k / value for k in range(degree + 1)] for x, value in zip(xs, values, strict=True)]
+    weights = [mpf(1)] * len(xs)
+    best = None
+    for _ in range(rounds):
+        normal, right = matrix(degree + 1, degree + 1), matrix(degree + 1, 1)
+        for row, weight in zip(rows, weights, strict=True):
+            for i in range(degree + 1):
+                right[i] += weight * row[i]
+                for j in range(degree + 1):
+                    normal[i, j] += weight * row[i] * row[j]
+        solution = lu_solve(normal, right)
+        coefficients = [solution[k] for k in range(degree + 1)]
+        errors = [abs(sum(c * r for c, r in zip(coefficients, row, strict=True)) - 1) for row in rows]
+        worst = max(errors)
+        if best is None or worst < best[1]:
+            best = (coefficients, worst)
+        weights = [w * (e / worst + mpf("1e-3")) for w, e in zip(weights, errors, strict=True)]
+        total = sum(weights)
+        weights = [w / total for w in weights]
+    return best
+
+
+def to_float32(value):
+    return mpf(struct.unpack("f", struct.pack("f", float(value)))[0])
+
+
+ROUND = {"float32": to_float32, "float64": lambda value: mpf(float(value))}
+
+
+def constant(name, why, per_dtype):
+    """One line of the file: a Constant with a value for each precision."""
+    text = {dtype: float(value).hex() for dtype, value in per_dtype.items()}
+    return f'# {why}\n{name} = Constant(float32="{text["float32"]}", float64="{text["float64"]}")\n'
+
+
+def same(value):
+    return {dtype: rounded(value) for dtype, rounded in ROUND.items()}
+
+
+def multiple_of(step, value):
+    return floor(value / step + mpf(1) / 2) * step
+
+
+def split(name, why, value, coarse=None):
+    """NAME_HIGH + NAME_LOW = value to twice the precision; ``coarse``: NAME_HIGH is a multiple of that step."""
+    lines, high, low = [], {}, {}
+    for dtype, rounded in ROUND.items():
+        high[dtype] = rounded(multiple_of(coarse[dtype], value) if coarse else value)
+        low[dtype] = rounded(value - high[dtype])
+    lines.append(constant(f"{name}_HIGH", why, high))
+    lines.append(constant(f"{name}_LOW", f"what {name}_HIGH leaves out", low))
+    return "".join(lines)
+
+
+def pivot(name, why, zero, argument, rest):
+    """A point beside the zero of a derivative, at which exp(-argument) is a number of the precision, exactly.
+
+    NAME_COARSE (a multiple of 2**-7, so that its difference from any large argument is exact) + NAME_MIDDLE +
+    NAME_LOW is the argument there, NAME_ROUNDED its rounding; NAME_EXP the exponential; NAME_REST, what ``rest`` makes
+    of argument, exponential, low and rounding error, is added to expm1.
+    """
+    parts = {suffix: {} for suffix in ("COARSE", "MIDDLE", "LOW", "ROUNDED", "EXP", "REST")}
+    for dtype, rounded in ROUND.items():
+        exponential = rounded(exp(-argument(zero)))
+        there = -log(exponential)
+        coarse = multiple_of(ldexp(1, -7), there)
+        middle = rounded(there - coarse)
+        low = there - coarse - middle
+        missing = rest(there, exponential, low, there - rounded(there))
+        values = {"COARSE": coarse, "MIDDLE": middle, "LOW": low, "EXP": exponential, "REST": missing}
+        for suffix, value in (values | {"ROUNDED": there}).items():
+            parts[suffix][dtype] = rounded(value)
+    reasons = {
+        "COARSE": why,
+        "MIDDLE": f"the next digits after {name}_COARSE",
+        "LOW": "the last digits",
+        "ROUNDED": "all of it, rounded",
+        "EXP": f"exp(-{name}), exact",
+        "REST": "what the numerator is short of at the pivot, for expm1 to add",
+    }
+    return "".join(constant(f"{name}_{suffix}", reasons[suffix], parts[suffix]) for suffix in parts)
+
+
+def polynomial_text(name, why, per_dtype):
+    out = [f"# {why}\n"]
+    out += [f"#   {dtype}: relative error 2**{nstr(log(error, 2), 4)}\n" for dtype, (_, error) in per_dtype.items()]
+    out.append(f"{name} = Polynomial(\n")
+    for dtype, (coefficients, _) in per_dtype.items():
+        out.append(f"    {dtype}=(\n")
+        out += [f'        "{float(ROUND[dtype](c)).hex()}",\n' for c in coefficients]
+        out.append("    ),\n")
+    out.append(")\n")
+    return "".join(out)
+
+
+def polynomial(name, why, function, ranges, degrees, scale=None):
+    fits = {}
+    for dtype, degree in degrees.items():
+        low, high = ranges[dtype] if isinstance(ranges, dict) else ranges
+        coefficients, error = fit(function, low, high, degree)
+        # a power of two, so that it changes no digit
+        fits[dtype] = ([ldexp(c, scale[dtype] if scale else 0) for c in coefficients], error)
+    return polynomial_text(name, why, fits)
+
+
+def main():
+    ln2 = log(2)
+    radius = ln2 / 2 * mpf("1.0001")  # rounding may pick the neighbouring integer
+    out = [HEADER]
+
+    out.append("\n# --- exp ---------------------------------------------------------------------------------\n\n")
+    out.append(constant("LOG2_E", "1 / ln 2", same(1 / ln2)))
+    # n * LN2_HIGH must be exact without FMA: n has 8 (float32) or 11 (float64) bits
+    out.append(
+        split(
+            "LN2",
+            "ln 2, short enough that n * LN2_HIGH is exact for every n that occurs (8 and 11 bits)",
+            ln2,
+            {"float32": ldexp(1, -15), "float64": ldexp(1, -41)},
+        )
+    )
+    out.append(
+        polynomial(
+            "EXPM1_TAIL",
+            "(exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2",
+            lambda r: (expm1(r) - r) / r**2 if abs(r) > mpf("1e-15") else mpf(1) / 2 + r / 6,
+            (-radius, radius),
+            {"float32": 4, "float64": 9},
+        )
+    )
+
+    out.append("\n# --- log1p -------------------------------------------------------------------------------\n\n")
+
+    def atanh_tail(t):
+        if t < mpf("1e-20"):
+            return mpf(2) / 3 + 2 * t / 5
+        s = sqrt(t)
+        return (log((1 + s) / (1 - s)) / s - 2) / t
+
+    out.append(
+        polynomial(
+            "ATANH_TAIL",
+            "(2 atanh(s) - 2 s) / s**3 as a function of s**2, for s = e / (2 + e), e in [0, 1]",
+            atanh_tail,
+            (mpf(0), mpf(1) / 9),
+            {"float32": 3, "float64": 9},
+        )
+    )
+
+    out.append("\n# --- the normal distribution's tail ------------------------------------------------------\n\n")
+    slope = 1 / sqrt(2 * pi)
+
+    def tail(a):
+        return exp(a * a / 2) * erfc(a / sqrt(2)) / 2
+
+    zero = findroot(lambda a: tail(a) - slope * a, mpf("0.75"))
+
+    def gradient_quotient(a):
+        return (tail(a) - slope * a) / (zero - a)
+
+    # A rational function in a would do with as many coefficients, but its rounding errors add up along the degree
+    # (6 ULP in float64); in q = a / (a + 4) - shift the constant term dominates.  4 needs the lowest degrees; the
+    # shifts are those with the smallest largest error in float32, of 1/4, 3/10, 3/8 and 1/2.
+    centre = mpf(4)
+    tail_shift, gradient_shift = mpf(1) / 2, mpf(3) / 8
+    # elementary.EXP_UNSCALE is in the coefficients: what they are multiplied with is scaled up by as much
+    unscale = {"float32": -64, "float64": -600}
+
+    def ranges(shift):
+        highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
+        return {dtype: (-shift, high / (high + centre) - shift) for dtype, high in highs.items()}
+
+    def at(mapped):
+        return centre * mapped / (1 - mapped)
+
+    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", same(centre)))
+    out.append(
+        polynomial(
+            "NORMAL_TAIL",
+            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + 4) as a function of a / (a + 4) - 1/2, for a >= 0",
+            lambda q: (at(q + tail_shift) + centre) * tail(at(q + tail_shift)),
+            ranges(tail_shift),
+            {"float32": 10, "float64": 24},
+            unscale,
+        )
+    )
+    out.append(split("GELU_ZERO", "-gelu' is 0 here", zero))
+    out.append(
+        polynomial(
+            "GELU_GRADIENT",
+            "EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0",
+            lambda q: gradient_quotient(at(q + gradient_shift)),
+            ranges(gradient_shift),
+            {"float32": 9, "float64": 22},
+            unscale,
+        )
+    )
+
+    out.append("\n# --- gelu_tanh ---------------------------------------------------------------------------\n\n")
+    k, cubic = 2 * sqrt(2 / pi), mpf("0.044715")
+    # K_HIGH is a multiple of the last place of K + K*CUBIC*a*a at the largest a that matters (11 and 22)
+    steps = {"float32": ldexp(1, -20), "float64": ldexp(1, -47)}
+    out.append(split("GELU_TANH_LINEAR", "2 sqrt(2/pi), coarse so that a difference from it is exact", k, steps))
+    out.append(split("GELU_TANH_CUBIC", "2 sqrt(2/pi) * 0.044715", k * cubic))
+    out.append(constant("GELU_TANH_TRIPLE_CUBIC", "3 * 2 sqrt(2/pi) * 0.044715", same(3 * k * cubic)))
+
+    def argument(a):
+        return k * (a + cubic * a**3)
+
+    def linear_part(a):
+        return k * (a + 3 * cubic * a**3)
+
+    tanh_zero = findroot(lambda a: 1 + exp(-argument(a)) - linear_part(a), mpf("0.75"))
+
+    def place(there):
+        return findroot(lambda a: argument(a) - there, tanh_zero)
+
+    places = {dtype: place(-log(rounded(exp(-argument(tanh_zero))))) for dtype, rounded in ROUND.items()}
+
+    def rest_there(there, e, low, rounding):
+        a = place(there)
+        dtype = min(places, key=lambda name: abs(places[name] - a))
+        slope = k * (1 + 3 * cubic * a**2)
+        # the numerator at the pivot, and what the rounding of its place takes from (place - a) * slope
+        return (1 + e - linear_part(a) + (a - ROUND[dtype](a)) * (slope + 6 * k * cubic * a**2)) / e
+
+    out.append(
+        pivot(
+            "GELU_TANH_PIVOT",
+            "the argument 2 sqrt(2/pi) (a + 0.044715 a**3) beside the zero of gelu_tanh'(-a)",
+            tanh_zero,
+            argument,
+            rest_there,
+        )
+    )
+    rounded_places = {dtype: ROUND[dtype](a) for dtype, a in places.items()}
+    slopes = {dtype: ROUND[dtype](k * (1 + 3 * cubic * a**2)) for dtype, a in rounded_places.items()}
+    out.append(constant("GELU_TANH_PLACE", "the a at which the argument is GELU_TANH_PIVOT", rounded_places))
+    out.append(constant("GELU_TANH_PLACE_SLOPE", "2 sqrt(2/pi) (1 + 3 * 0.044715 place**2)", slopes))
+
+    out.append("\n# --- silu and mish -----------------------------------------------------------------------\n\n")
+    silu_zero = findroot(lambda a: 1 + exp(-a) - a, mpf("1.278"))
+    out.append(
+        pivot(
+            "SILU_PIVOT",
+            "beside the zero of silu'(-a)",
+            silu_zero,
+            lambda a: a,
+            # rounding the pivot takes from the linear part, and leaving out its third part from expm1
+            lambda there, e, low, rounding: (1 + e - there + rounding) / e + low,
+        )
+    )
+
+    def mish_numerator(a, e):
+        return e**3 + 4 * e**2 + 6 * e + 4 - 4 * a * (1 + e)
+
+    mish_zero = findroot(lambda a: mish_numerator(a, exp(-a)), mpf("1.1924"))
+    out.append(
+        pivot(
+            "MISH_PIVOT",
+            "beside the zero of mish'(-a)",
+            mish_zero,
+            lambda a: a,
+            lambda there, e, low, rounding: (
+                (mish_numerator(there, e) + rounding * 4 * (1 + e)) / (e * (3 * e**2 + 8 * e + 6 - 4 * there)) + low
+            ),
+        )
+    )
+    e0 = {dtype: rounded(exp(-mish_zero)) for dtype, rounded in ROUND.items()}
+    slope = {dtype: ROUND[dtype](4 + e) for dtype, e in e0.items()}
+    rest = {dtype: ROUND[dtype](6 + 4 * e + e**2 + 4 * log(e)) for dtype, e in e0.items()}
+    out.append(constant("MISH_PIVOT_SLOPE", "4 + MISH_PIVOT_EXP", slope))
+    out.append(constant("MISH_PIVOT_CONSTANT", "6 + 4 e + e**2 - 4 MISH_PIVOT with e = MISH_PIVOT_EXP", rest))
+    TARGET.write_text("".join(out))
+
+
+HEADER = '''"""Coefficients of the formulas.  Generated by ``tools/coefficients.py``: change that, not this.
+
+Polynomials are listed from the constant term up, each value already rounded to its precision (hexadecimal, so that
+no digit is lost).
+"""
+
+from .primitives import Constant, Polynomial
+'''
+
+if __name__ == "__main__":
+    main()

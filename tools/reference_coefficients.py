@@ -1,0 +1,90 @@
+"""Print the numbers that ``fastact/reference.py`` holds: Chebyshev series of the Gaussian tail, zeros of derivatives.
+
+``python -m tools.reference_coefficients`` needs mpmath, nothing else, and takes seconds.  It must stay apart from
+``tools/coefficients.py``: the reference is only a check on the kernels while the two are derived in different ways.
+Every constant is printed as the nearest float64, or as a pair (nearest, nearest of the rest) where 53 bits are too few.
+"""
+
+from mpmath import mp, mpf
+
+mp.dps = 60
+
+# Chebyshev nodes: the series below fall under SMALLEST well before this many terms, so aliasing does not show.
+NODES = 96
+# A term of this size is 1/64 ULP of the series' values (all in [0.39, 0.67]); smaller ones are left out.
+SMALLEST = mpf(2) ** -60
+
+
+def tail(a):
+    """Mills-like ratio g(a) = exp(a^2/2) * Phi(-a), so that the fast decay is left to exp."""
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2
+
+
+def gradient_factor(a, zero):
+    """k(a) of exp(a^2/2) * gelu'(-a) = g(a) - a / sqrt(2 pi) = (zero - a) * k(a)."""
+    return (tail(a) - a / mp.sqrt(2 * mp.pi)) / (zero - a)
+
+
+def chebyshev(f, middle):
+    """Coefficients of f over [0, inf) in t = (a - middle) / (a + middle)."""
+    angles = [mp.pi * (2 * k + 1) / (2 * NODES) for k in range(NODES)]
+    values = [f(middle * (1 + mp.cos(angle)) / (1 - mp.cos(angle))) for angle in angles]
+    terms = [2 * mp.fdot(values, [mp.cos(j * angle) for angle in angles]) / NODES for j in range(NODES)]
+    terms[0] /= 2
+    last = max(j for j, term in enumerate(terms) if abs(term) > SMALLEST)
+    return terms[: last + 1]
+
+
+def pair(value):
+    """Value as (float64, float64 of what is left)."""
+    high = float(value)
+    return high, float(value - mpf(high))
+
+
+def main():
+    """Print everything, ready to paste."""
+    root = mp.sqrt(2 / mp.pi)
+    linear, cubic = 2 * root, 2 * root * mpf("0.044715")
+    gelu_zero = mp.findroot(lambda a: tail(a) - a / mp.sqrt(2 * mp.pi), mpf("0.75"))
+
+    def gelu_tanh_numerator(a):
+        return 1 + mp.exp(-a * (linear + cubic * a * a)) - a * (linear + 3 * cubic * a * a)
+
+    def mish_numerator(x):
+        w = mp.exp(x)
+        return 4 * (x + 1) + 4 * w**2 + w**3 + w * (4 * x + 6)
+
+    gelu_tanh_zero = mp.findroot(gelu_tanh_numerator, mpf("0.75"))
+    silu_zero = mp.findroot(lambda a: 1 + mp.exp(-a) - a, mpf("1.28"))
+    mish_zero = mp.findroot(mish_numerator, mpf("-1.19"))
+
+    # The leading term comes as a pair.  `middle` is the choice (scanned from 1 to 5.5) that needs the fewest terms.
+    # a + 0.8 flattens g: the product is 0.40 at both ends and 0.47 between, so that the leading term dominates the sum
+    # and the rounding errors of the rest are small beside it.
+    for name, f, middle in (
+        ("TAIL", lambda a: tail(a) * (a + mpf(0.8)), mpf(4)),
+        ("GRADIENT_FACTOR", lambda a: gradient_factor(a, gelu_zero), mpf(4)),
+    ):
+        print(f"_{name} = np.array([")
+        terms = chebyshev(f, middle)
+        for number in (*pair(terms[0]), *map(float, terms[1:])):
+            print(f"    {number!r},")
+        print("])")
+    for name, value in (
+        ("LN2", mp.ln(2)),
+        ("LINEAR", linear),
+        ("CUBIC", cubic),
+        ("GELU_ZERO", gelu_zero),
+        ("GELU_TANH_ZERO", gelu_tanh_zero),
+        ("SILU_ZERO", silu_zero),
+        ("MISH_ZERO", mish_zero),
+    ):
+        print(f"_{name} = {pair(value)!r}")
+    print(f"exp(-silu zero) = {float(mp.exp(-silu_zero))!r}")
+    print(f"exp(mish zero) = {float(mp.exp(mish_zero))!r}")
+    argument = gelu_tanh_zero * (linear + cubic * gelu_tanh_zero**2)
+    print(f"exp(-gelu_tanh argument at the zero) = {float(mp.exp(-argument))!r}")
+
+
+if __name__ == "__main__":
+    main()
