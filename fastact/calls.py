@@ -33,6 +33,7 @@ def general_call(function: _core.ElementwiseFunction, args: tuple[Any, ...], kwa
     inputs = _checked_inputs(function, given[:n_inputs])
     is_double = np.dtype(options.get("dtype") or np.result_type(*inputs)) == np.float64
     scalars = [function.check_scalar(k, value, is_double) for k, value in enumerate(given[n_inputs:])]
+    function.prepare(int(is_double))
     arrays, operands = inputs[:n_arrays], inputs[n_arrays:]
     if operands:
         shapes = [operand.shape for operand in operands]
@@ -191,7 +192,8 @@ def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     """Whether two elements of an array share memory."""
     if array.size < 2:
         return False
-    steps = sorted((abs(stride), length) for stride, length in zip(array.strides, array.shape, strict=True) if length > 1)
+    axes = zip(array.strides, array.shape, strict=True)
+    steps = sorted((abs(stride), length) for stride, length in axes if length > 1)
     extent = array.itemsize
     for stride, length in steps:
         if stride < extent:

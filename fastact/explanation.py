@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, dispatch, threads
+from . import _core, calls, dispatch, threads
 from .backends import cython_kernels
 
 
@@ -49,6 +49,8 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     ------
     ValueError
         If there is no such function.
+    TypeError
+        If the function does not take that dtype.
 
     Examples
     --------
@@ -60,6 +62,8 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     """
     called = dispatch.find(function)
     array = np.asanyarray(x)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"x: got dtype {array.dtype}; accepted: {calls.SUPPORTED}")
     computed = "float32" if np.tanh.resolve_dtypes((array.dtype, None))[-1].itemsize <= 4 else "float64"
     backend = dispatch.serving(called, computed)
     path, why = _path(called, x)

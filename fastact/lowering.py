@@ -100,6 +100,8 @@ class _Lowering:
         self.known = set(self.arguments)
         self.lines: list[tuple[str, str]] = []
         statements = [s for s in tree.body if not self._is_docstring(s)]
+        if not statements:
+            raise self._error(tree, "a formula ends with `return <value>`")
         for statement in statements[:-1]:
             self._assignment(statement)
         last = statements[-1]
@@ -116,17 +118,19 @@ class _Lowering:
         return LoweringError(f"{inspect.getsourcefile(self.formula)}:{line}: {self.formula.__name__}: {message}")
 
     def _assignment(self, statement: ast.stmt) -> None:
-        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-            raise self._error(statement, "only assignments to a name may stand before the return")
-        name = statement.targets[0].id
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case _:
+                raise self._error(statement, "only assignments to one name may stand before the return")
         if name in self.known:
             raise self._error(statement, f"{name!r} is assigned twice")
-        self.lines.append((name, self._value(statement.value)))
+        self.lines.append((name, self._value(value)))
         self.known.add(name)
 
     def _value(self, node: ast.expr) -> str:
         match node:
-            case ast.Constant(value=int() | float() as value):
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return self.dialect.literal(float(value))
             case ast.Name(id=name):
                 return name if name in self.known else self._constant(node, name)
@@ -136,7 +140,9 @@ class _Lowering:
                 return f"(-{self._value(operand)})"
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
                 return f"({self._value(left)} {OPERATORS[type(operator)]} {self._value(right)})"
-            case ast.IfExp(test=ast.Compare(left=left, ops=[comparison], comparators=[right]), body=yes, orelse=no):
+            case ast.IfExp(test=ast.Compare(left=left, ops=[comparison], comparators=[right]), body=yes, orelse=no) if (
+                type(comparison) in COMPARISONS
+            ):
                 condition = f"{self._value(left)} {COMPARISONS[type(comparison)]} {self._value(right)}"
                 return f"{self.dialect.call('select')}({condition}, {self._value(yes)}, {self._value(no)})"
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
@@ -152,6 +158,8 @@ class _Lowering:
     def _call(self, node: ast.AST, name: str, arguments: list[str]) -> str:
         target = self.formula.__globals__.get(name)
         if isinstance(target, Polynomial):
+            if len(arguments) != 1:
+                raise self._error(node, "a polynomial is evaluated at one name")
             return self._horner(node, target, arguments[0])
         if target not in PRIMITIVES:
             if not inspect.isfunction(target) or ".formulas." not in target.__module__:

@@ -137,6 +137,11 @@ cdef class ElementwiseFunction:
         # one pointer is swapped, so a call in another thread sees the old kernel or the new one, whole
         self.entry.active[precision] = kernel if kernel is not NULL and kernel.function is not NULL else NULL
 
+    def prepare(self, int precision):
+        """Make the kernel now if it is yet to be made: here an exception reaches the caller, in a ufunc's loop not."""
+        if self.entry.active[precision] is NULL:
+            resolver(self, "float64" if precision else "float32")
+
     def serving(self, int precision):
         """Index of the backend whose kernel is active, or -1 if it is yet to be made."""
         cdef int backend
@@ -203,7 +208,7 @@ cdef class ElementwiseFunction:
             return None
         if kind != FASTACT_FLOAT64:
             for k in range(n_scalars):
-                self.check(k, <float> scalars[k], scalars[k])
+                self.check(k, single(scalars[k]), scalars[k])
         is_c = PyArray_ISCARRAY_RO(x)
         if not (is_c or PyArray_ISFARRAY_RO(x)):
             return None
@@ -291,7 +296,7 @@ cdef class ElementwiseFunction:
             data[n_arrays] = PyArray_BYTES(<np.ndarray> operand)
         else:
             number = operand
-            number_single = <float> number
+            number_single = <float> single(number)
             data[n_arrays] = <char *> &number if kind == FASTACT_FLOAT64 else <char *> &number_single
         if out is NULL or out is Py_None:
             result = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), PyArray_TYPE(x), 0)
@@ -353,7 +358,7 @@ cdef class ElementwiseFunction:
         """``value`` as a float, if the k-th scalar parameter accepts it in that precision."""
         cdef double number = self.scalar(k, value)
         if not double_precision:
-            self.check(k, <float> number, value)
+            self.check(k, single(number), value)
         return number
 
     # -- how Python sees it ---------------------------------------------------------------------------------------
@@ -389,6 +394,14 @@ cdef object round_sums(object sums, object dtype):
     """A sum that overflows float32 is inf; NumPy's warning about it depends on a setting of the caller's."""
     with numpy.errstate(all="ignore"):
         return sums.astype(dtype)
+
+
+cdef double single(double number) noexcept:
+    """The number rounded to float32, without leaving a flag of that in the caller's floating-point state."""
+    cdef fp_state caller = fp_enter()
+    cdef double rounded = round_to_float32(number)
+    fp_leave(caller)
+    return rounded
 
 
 cdef str OUT = sys.intern("out")

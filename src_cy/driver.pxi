@@ -21,6 +21,7 @@ cdef extern from "elements.h" nogil:
     Py_ssize_t element_size "fastact_element_size"(int kind)
     Py_ssize_t computed_size "fastact_computed_size"(int kind)
     void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)
+    double round_to_float32 "fastact_round_to_float32"(double number)
     void scatter "fastact_scatter"(int kind, const char *buffer, Py_ssize_t count, char *array, Py_ssize_t step)
 
 cdef extern from *:
@@ -179,12 +180,12 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         kernel = resolve(entry, precision)
         if kernel is NULL:
             return -1
+    caller = fp_enter()
     for k in range(entry.n_scalars):
         if precision:
             params.float64[k] = scalars[k]
         else:
-            params.float32[k] = <float> scalars[k]
-    caller = fp_enter()
+            params.float32[k] = <float> round_to_float32(scalars[k])
     job.channels = channels
     if (thread_count > 1 and n >= entry.parallel_from[precision] and chunks_are_independent(entry, data, steps, n)
             and not runs_python(entry, kernel, precision)):
@@ -232,10 +233,17 @@ cdef inline bint runs_python(const Entry *entry, const Kernel *kernel, int preci
 
 
 cdef Kernel *resolve(Entry *entry, int precision) noexcept with gil:
-    """Ask Python for a kernel that is made on first use; NULL with an exception printed if even that fails."""
+    """Ask Python for a kernel that is made on first use, in a ufunc's loop, which cannot pass an exception on.
+
+    An interrupt, say, is printed and another backend's kernel serves: never a result that nobody computed.
+    """
+    cdef int backend
     if entry.active[precision] is NULL:
         try:
             resolver(<object> entry.owner, "float64" if precision else "float32")
         except BaseException:
             PyErr_WriteUnraisable(<object> entry.owner)
+            for backend in range(3):
+                if entry.kernels[backend][precision].function is not NULL:
+                    return &entry.kernels[backend][precision]
     return entry.active[precision]

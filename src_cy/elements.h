@@ -59,6 +59,14 @@ static inline ptrdiff_t fastact_element_size(int kind)
 /* What a kernel sees of an element: float16 is computed in float32. */
 static inline ptrdiff_t fastact_computed_size(int kind) { return kind == FASTACT_FLOAT64 ? 8 : 4; }
 
+/* Volatile, so that the compiler does not move the rounding, and the flag it raises, out of fp_enter ... fp_leave. */
+static inline double fastact_round_to_float32(double number)
+{
+    volatile double exact = number;
+    volatile float rounded = (float)exact;
+    return rounded;
+}
+
 #define FASTACT_MOVE(type, from, from_step, to, to_step)                                                   \
     for (ptrdiff_t i = 0; i < count; i++) {                                                                           \
         type element;                                                                                                 \

@@ -48,7 +48,9 @@ def work():
 def work_in_child():
     assert tasks() == 1, f"{{tasks()}} tasks at the start of the child"
     work()
-    assert tasks() == 2, f"{{tasks()}} tasks in the child that worked with two threads"
+    # the NumPy backend's kernels run Python, and serially
+    expected = 1 if fastact.get_backend() == "numpy" else 2
+    assert tasks() == expected, f"{{tasks()}} tasks in the child that worked with two threads"
 
 
 def work_and_exit():
@@ -85,7 +87,7 @@ def in_thread(target):
 #: Last, the parent goes on with threads, and ends as interpreters end.
 EPILOGUE = """
     work()
-    assert tasks() >= 2, "no threads in the parent after the fork"
+    assert tasks() >= (1 if fastact.get_backend() == "numpy" else 2), "no threads in the parent after the fork"
 """
 
 FORK = """
@@ -306,8 +308,8 @@ def test_fork_inside_a_kernel(where):
                     work_and_exit()
                 forked.append(child)
 
-    fastact.tanh.supply(2, 0, ctypes.cast(kernel, ctypes.c_void_p).value, False)
-    fastact.tanh.activate(2, 0)
+    fastact.tanh.supply(1, 0, ctypes.cast(kernel, ctypes.c_void_p).value, False)
+    fastact.tanh.activate(1, 0)
     fastact.tanh(x)
     assert len(forked) == 1
     finished(forked[0])

@@ -535,7 +535,7 @@ assert not runtimes, runtimes
     )
 
 
-#: ``serve`` makes a Python function the float32 kernel of silu, as the NumPy backend does; two threads share ``large``.
+#: ``serve`` makes a Python function the float32 kernel of silu, in the slot of a backend that may use threads; two threads share ``large``.
 OWN_KERNEL = """
 import ctypes
 
@@ -546,8 +546,8 @@ large = x[:200_000]
 def serve(kernel):
     global keep
     keep = KERNEL(lambda inputs, outputs, count, params: kernel())
-    fastact.silu.supply(2, 0, ctypes.cast(keep, ctypes.c_void_p).value, False)
-    fastact.silu.activate(2, 0)
+    fastact.silu.supply(1, 0, ctypes.cast(keep, ctypes.c_void_p).value, False)
+    fastact.silu.activate(1, 0)
 
 def here():
     return threading.get_native_id()

@@ -65,7 +65,7 @@ def _evaluator(row: Activation, direction: str, dtype: np.dtype[Any]) -> Callabl
     n_scalars = len(row.scalars)
 
     def evaluate(inputs: Any, outputs: Any, count: int, params: int) -> None:
-        # no warnings, not even from widening a signalling NaN: the caller's floating-point state is not ours to speak for
+        # no warnings, not even from widening a signalling NaN
         with np.errstate(all="ignore"):
             arrays = [_array(inputs[k], count, dtype).astype(np.float64) for k in range(n_inputs)]
             numbers = iter(_array(params, n_scalars, dtype).astype(np.float64) if n_scalars else ())
