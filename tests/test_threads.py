@@ -535,7 +535,7 @@ assert not runtimes, runtimes
     )
 
 
-#: ``serve`` makes a Python function the float32 kernel of silu, in the slot of a backend that may use threads; two threads share ``large``.
+#: ``serve`` makes a Python function a float32 kernel of silu that may use threads; two share ``large``.
 OWN_KERNEL = """
 import ctypes
 
