@@ -17,14 +17,14 @@ static inline double fastact_absolute_float64(double x) { return __builtin_fabs(
 static inline float fastact_copysign_float32(float x, float sign) { return __builtin_copysignf(x, sign); }
 static inline double fastact_copysign_float64(double x, double sign) { return __builtin_copysign(x, sign); }
 
-/* shifted = 1.5 * 2**23 + n: n is in its low bits; moved to the exponent field and biased it is 2**n.
+/* shifted = 1.5 * 2**23 + 127 + n: n with the exponent's bias is in its low bits; moved to the exponent field it is 2**n.
  * Unsigned, because shifting the upper bits out of a signed integer is undefined. */
 static inline float fastact_power_of_two_float32(float shifted)
 {
     uint32_t bits;
     float result;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << 23) + UINT32_C(0x3f800000);
+    bits <<= 23;
     memcpy(&result, &bits, sizeof result);
     return result;
 }
@@ -34,7 +34,7 @@ static inline double fastact_power_of_two_float64(double shifted)
     uint64_t bits;
     double result;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << 52) + UINT64_C(0x3ff0000000000000);
+    bits <<= 52;
     memcpy(&result, &bits, sizeof result);
     return result;
 }

@@ -483,6 +483,8 @@ def test_many_callers_one_after_the_other():
     run_python(
         COUNT_TASKS
         + """
+import time
+
 fastact.set_num_threads(2)
 found = []
 
@@ -494,8 +496,12 @@ for _ in range(40):
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-# the main thread, the caller, and the worker; a thread that ends is a task a moment longer than it can be joined
-assert found[0] == 3 and set(found) <= {3, 4}, found
+    # a thread is a task a moment longer than it can be joined
+    deadline = time.monotonic() + 10
+    while tasks() > 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+# the main thread, the caller, and the worker
+assert set(found) == {3}, found
 """
     )
 
@@ -508,14 +514,15 @@ def test_idle_workers_sleep():
         + """
 import time
 
-fastact.set_num_threads(4)
-for _ in range(10):
-    fastact.silu(x)
-time.sleep(0.05)
-before = time.process_time()
-time.sleep(0.4)
-used = time.process_time() - before
-assert used < 0.04, f"{used} s of CPU time in 0.4 s without a call"
+fastact.set_num_threads(2)
+for _ in range(6):
+    for _ in range(10):
+        fastact.silu(x)
+    time.sleep(0.02)
+    before = time.process_time()
+    time.sleep(0.1)
+    used = time.process_time() - before
+    assert used < 0.02, f"{used} s of CPU time in 0.1 s without a call"
 """
     )
 
@@ -557,7 +564,7 @@ def here():
 @needs_threads
 @pytest.mark.parametrize("count", [2, 3])
 def test_workers_do_the_work(count):
-    """So many threads are inside the kernel at the same time; and after the number is lowered, no more than that."""
+    """So many threads are inside the kernel at the same time; when the number is lowered, no more than that."""
     run_python(
         COUNT_TASKS
         + OWN_KERNEL
@@ -565,16 +572,19 @@ def test_workers_do_the_work(count):
 def kernel():
     if here() not in met:
         met.add(here())
-        together.wait(20)
+        try:
+            together.wait(patience)
+        except threading.BrokenBarrierError:
+            pass  # waited in vain
 
-met, together = set(), threading.Barrier({count})
+met, together, patience = set(), threading.Barrier({count}), 20
 serve(kernel)
 fastact.set_num_threads({count})
 fastact.silu(large)
-assert len(met) == {count} and threading.get_native_id() in met
+assert len(met) == {count} and here() in met, met
 fastact.set_num_threads({count - 1})
-for _ in range(30):
-    met, together = set(), threading.Barrier(1)
+for _ in range(5):
+    met, together, patience = set(), threading.Barrier({count}), 0.1
     fastact.silu(large)
     assert 1 <= len(met) <= {count - 1}, met
 """

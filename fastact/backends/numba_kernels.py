@@ -59,12 +59,12 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from numba.extending import intrinsic
 
     precisions: dict[str, tuple[Any, ...]] = {
-        "float32": (np.float32, np.int32, 23, 0x3F800000),
-        "float64": (np.float64, np.int64, 52, 0x3FF0000000000000),
+        "float32": (np.float32, np.int32, 23),
+        "float64": (np.float64, np.int64, 52),
     }
-    T, bits, shift, bias = precisions[dtype]
+    T, bits, shift = precisions[dtype]
     jit = numba.njit(forceinline=True, **_OPTIONS)
-    integer, shift_by, bias_bits = bits, bits(shift), bits(bias)
+    integer, shift_by = bits, bits(shift)
     all_but_sign, sign_bit = bits(np.iinfo(bits).max), bits(np.iinfo(bits).min)
 
     @intrinsic
@@ -89,7 +89,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
 
     @jit
     def power_of_two(shifted):
-        return integer((T(shifted).view(integer) << shift_by) + bias_bits).view(T)
+        return integer(T(shifted).view(integer) << shift_by).view(T)
 
     @jit
     def multiply_subtract(a, b, c):

@@ -14,13 +14,14 @@ from .coefficients import ATANH_TAIL, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG2_E
 from .primitives import Constant, absolute, multiply_subtract, power_of_two
 
 # 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
-# (SSE2 has none), and no flag that would let a compiler fold the addition away is ever on.
-SHIFTER = Constant(float32="0x1.8p+23", float64="0x1.8p+52")
+# (SSE2 has none), and no flag that would let a compiler fold the addition away is ever on.  The exponent's bias (127,
+# 1023) is added at the same time, so that power_of_two has only to shift.
+SHIFTER = Constant(float32="0x1.8000fe0000000p+23", float64="0x1.80000000003ffp+52")
 # 2**64 and 2**600: lifts exp(LOWEST) and its products with LOWEST into the normal range, and keeps sums finite.
 EXP_SCALE = Constant(float32="0x1p+64", float64="0x1p+600")
 EXP_UNSCALE = Constant(float32="0x1p-64", float64="0x1p-600")
-SHIFTER_UP = Constant(float32="0x1.80008p+23", float64="0x1.8000000000258p+52")  # SHIFTER + 64, SHIFTER + 600
-SHIFTER_DOWN = Constant(float32="0x1.7fff8p+23", float64="0x1.7fffffffffda8p+52")  # SHIFTER - 64, SHIFTER - 600
+SHIFTER_UP = Constant(float32="0x1.80017e0000000p+23", float64="0x1.8000000000657p+52")  # SHIFTER + 64, SHIFTER + 600
+SHIFTER_DOWN = Constant(float32="0x1.80007e0000000p+23", float64="0x1.80000000001a7p+52")  # SHIFTER - 64, SHIFTER - 600
 # |x| exp(x) rounds to 0 below: 110 * exp(-110) < 2**-150, 760 * exp(-760) < 2**-1075.
 LOWEST = Constant(float32="-0x1.b8p+6", float64="-0x1.7cp+9")  # -110, -760
 # 1 / (1 + exp(-x)) is 1 to the last bit above.
@@ -51,7 +52,7 @@ def scaled_exponential_sum(x, low):
     """
     shifted = x * LOG2_E + SHIFTER_UP
     n = shifted - SHIFTER_UP
-    r = (x - n * LN2_HIGH) + (low - n * LN2_LOW)
+    r = ((x - n * LN2_HIGH) - n * LN2_LOW) + low
     scale = power_of_two(shifted)
     return scale + scale * exponential_minus_one_core(r)
 

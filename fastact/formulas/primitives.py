@@ -50,8 +50,9 @@ def copysign(magnitude: float, sign: float) -> float:
     return math.copysign(magnitude, sign)
 
 
-#: Adding and subtracting it rounds to the nearest integer, and the integer stands in the low bits of the sum.
-SHIFTER = 1.5 * 2.0**52
+#: Adding and subtracting it rounds to the nearest integer, and the integer stands in the low bits of the sum; with
+#: the bias of the exponent, so that those bits are an exponent field.
+SHIFTER = 1.5 * 2.0**52 + 1023
 
 
 def power_of_two(shifted: float) -> float:
