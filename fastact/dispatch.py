@@ -1,8 +1,8 @@
 """Which backend serves a call, and why.
 
-The order is written down, not measured at import: ``cython``, ``numba``, ``numpy``.  `fastact bench` prints the
-comparison that justifies it (CONTRIBUTING.md has the last one): the compiled loops are never slower than Numba's by
-more than noise, and need no compilation at first use; NumPy's expressions are 10 to 100 times slower.
+The order is written down, not measured at import: ``cython``, ``numba``, ``numpy``.  CONTRIBUTING.md has the report that
+justifies it: the compiled loops and Numba's are within a fifth of each other either way, but only Numba's must be
+compiled at first use; NumPy's expressions are a hundred to a thousand times slower.
 
 Choosing a backend swaps kernel pointers in the compiled table, for the whole process.  A kernel that does not exist
 yet (Numba's, before its first use) leaves a gap, which ``resolve_kernel`` fills at the first call.
@@ -196,10 +196,11 @@ def _supply_compiled() -> None:
                 function.supply(0, precision, address, cython_kernels.DISTINCT)
 
 
-# What an element costs, in ns for one unit of lowering.operations, float32: measured with tools/thresholds.py on an
-# AVX-512 server CPU at 4 GHz (2026-11-22); float64 takes 2.6 times that.  No kernel is faster than 0.03 ns, where the
-# L2 cache is the limit.  A region of two threads starts to pay at about 7 us of work on one.
-_NS_PER_OPERATION = {"avx512": 0.004, "avx2": 0.009, "base": 0.03, "none": 0.1}
+# What an element costs, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
+# activations, divided by their operations (0.004 to 0.007 with AVX-512 on an AMD EPYC, 2026-11-22); float64 takes 2.6
+# times that.  No kernel is faster than 0.03 ns, where the L2 cache is the limit.  Two threads start to pay at about
+# 7 us of work on one: a sleeping worker takes 3 us to wake (src_cy/pool.h).
+_NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
 _PARALLEL_FROM_NS = 7000.0

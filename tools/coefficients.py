@@ -157,6 +157,16 @@ def main():
         )
     )
 
+    out.append(
+        polynomial(
+            "EXP_OF_HALF",
+            "(exp(-r/2) - 1) / r on |r| <= ln 2",
+            lambda r: expm1(-r / 2) / r if abs(r) > mpf("1e-15") else -mpf(1) / 2 + r / 8,
+            (-2 * radius, 2 * radius),
+            {"float32": 5, "float64": 10},
+        )
+    )
+
     out.append("\n# --- log1p -------------------------------------------------------------------------------\n\n")
 
     def atanh_tail(t):

@@ -10,7 +10,7 @@ costs nothing on the way in (it is added to n).  Arguments are cut at LOWEST, wh
 zero; a comparison with NaN is false, so NaN passes the cut.
 """
 
-from .coefficients import ATANH_TAIL, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG2_E
+from .coefficients import ATANH_TAIL, EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG2_E
 from .primitives import Constant, absolute, multiply_subtract, power_of_two
 
 # 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
@@ -139,11 +139,14 @@ def scaled_log1p(scaled, e):
 def negative_half_square_exponential(a):
     """exp(-a * a / 2) * EXP_SCALE for 0 <= a, a * a / 2 <= -LOWEST.
 
-    The square is taken with its rounding error: at a = 13 half a unit of a * a costs 40 units of the result.
+    The square is taken with its rounding error: at a = 13 half a unit of a * a costs 40 units of the result.  The half
+    is in the constants: r = a * a + 2 n ln 2 is -2 times the usual one.
     """
-    half = -0.5 * a
-    argument = a * half
-    return scaled_exponential_sum(argument, multiply_subtract(a, half, argument))
+    square = a * a
+    shifted = square * (-0.5 * LOG2_E) + SHIFTER_UP
+    n = shifted - SHIFTER_UP
+    r = ((square + n * (2.0 * LN2_HIGH)) + n * (2.0 * LN2_LOW)) + multiply_subtract(a, a, square)
+    return power_of_two(shifted) * (1.0 + r * EXP_OF_HALF(r))
 
 
 def distance(x):
