@@ -1,7 +1,7 @@
 """Which backend serves a call, and why.
 
-The order is written down, not measured at import: ``cython``, ``numba``, ``numpy``.  CONTRIBUTING.md has the report that
-justifies it: the compiled loops and Numba's are within a fifth of each other either way, but only Numba's must be
+The order is written down, not measured at import: ``cython``, ``numba``, ``numpy``.  CONTRIBUTING.md has the report
+that justifies it: the compiled loops and Numba's are within a fifth of each other either way, but only Numba's must be
 compiled at first use; NumPy's expressions are a hundred to a thousand times slower.
 
 Choosing a backend swaps kernel pointers in the compiled table, for the whole process.  A kernel that does not exist

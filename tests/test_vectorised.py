@@ -8,17 +8,21 @@ packed registers of the width that the instruction set promises.
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 
+import numpy as np
 import pytest
+from cases import PLAIN_FUNCTIONS
 
+import fastact
 from fastact import lowering
 from fastact._kernels import base
 from fastact.backends import cython_kernels
 from fastact.catalogue import ACTIVATIONS
 
 OBJDUMP = shutil.which("objdump")
-pytestmark = pytest.mark.skipif(OBJDUMP is None, reason="needs objdump (binutils), which comes with GCC")
+needs_objdump = pytest.mark.skipif(OBJDUMP is None, reason="needs objdump (binutils), which comes with GCC")
 
 WIDTH = {"base": "xmm", "avx2": "ymm", "avx512": "zmm"}
 #: Arithmetic, comparisons and choices, in their scalar and packed spellings (with and without the v of AVX).
@@ -72,6 +76,7 @@ def disassembly():
     return {level: functions_of(level) for level in base.runnable()}
 
 
+@needs_objdump
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 @pytest.mark.parametrize("level", base.runnable())
@@ -95,3 +100,35 @@ def test_hot_loop_is_packed(disassembly, level, loop, dtype):
 def _kind(instruction):
     _, mnemonic, _ = instruction
     return "packed" if PACKED.match(mnemonic) else ("scalar" if SCALAR.match(mnemonic) else "other")
+
+
+@pytest.mark.parametrize("backend_name", ["cython", "numba"])
+@pytest.mark.parametrize("function", PLAIN_FUNCTIONS, ids=lambda function: function.name)
+def test_in_place_is_no_scalar_loop(function, backend_name):
+    """A compiler's check for overlap can send equal pointers to a scalar fallback: eight times slower, and silent.
+
+    Not a benchmark: the bound lies between the noise (1.3) and that, and the best of several tries counts.
+    """
+    if backend_name not in fastact.available_backends():
+        pytest.skip(f"no {backend_name} here")
+    x = np.random.default_rng(0).normal(0, 2, 1 << 14).astype(np.float32)
+    own, out = x.copy(), np.empty_like(x)
+    grads = [] if function.direction == "forward" else [np.ones_like(x)]
+
+    def best(target, source):
+        times = []
+        for _ in range(15):
+            own[:] = x
+            start = time.perf_counter()
+            function(*grads, source, out=target)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    with fastact.num_threads(1), fastact.use_backend(backend_name):
+        function(*grads, x, out=out)
+        ratios = []
+        for _ in range(5):
+            ratios.append(best(own, own) / best(out, x))
+            if ratios[-1] < 3:
+                return
+    pytest.fail(f"in place takes {min(ratios):.1f} times as long as out of place")
