@@ -471,7 +471,7 @@ def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
 
 
 def install(resolve_kernel, call, documents, int cores):
-    """Give the compiled side its Python side; ``with more threads than ``cores`` none spins."""
+    """Give the compiled side its Python side; with more threads than ``cores`` none spins."""
     global resolver, general_call, documentation
     resolver, general_call, documentation = resolve_kernel, call, documents
     if pool_start(cores) != 0:

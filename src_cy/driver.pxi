@@ -5,15 +5,17 @@
 # GRANULE, go through padded buffers and the same kernel, so an element's bits never depend on where it stands.
 # A kernel never knows of any of this.
 
-cdef extern from "pool.h" nogil:
+cdef extern from "fp_state.h" nogil:
     ctypedef unsigned int fp_state "fastact_fp_state"
     fp_state fp_enter "fastact_fp_enter"()
     fp_state fp_enter_as "fastact_fp_enter_as"(fp_state caller)
     void fp_leave "fastact_fp_leave"(fp_state state)
+
+cdef extern from "pool.h" nogil:
     ctypedef void (*pool_task "fastact_task")(void *context, int chunk) noexcept nogil
     enum: FASTACT_MAX_CHUNKS
     int pool_start "fastact_pool_start"(int cores)
-    int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads)
+    int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads, bint lengthy)
     int has_threads "fastact_has_threads"()
 
 cdef extern from "elements.h" nogil:
@@ -34,11 +36,12 @@ cdef extern from *:
         CACHE_LINE = 64,
         NUMPY_BACKEND = 2,    /* position in dispatch.BACKENDS of the kernels that run Python */
         CHUNKS_PER_THREAD = 4,
-        CHUNKS_PER_THRESHOLD = 8 /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
+        CHUNKS_PER_THRESHOLD = 8, /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
+        LENGTHY_THRESHOLDS = 32   /* about 0.2 ms: waking a thread that has slept for long pays from here on */
     };
     """
     enum: GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE
-    enum: NUMPY_BACKEND, CHUNKS_PER_THREAD, CHUNKS_PER_THRESHOLD
+    enum: NUMPY_BACKEND, CHUNKS_PER_THREAD, CHUNKS_PER_THRESHOLD, LENGTHY_THRESHOLDS
 
 ctypedef void (*kernel_function)(void **inputs, void **outputs, Py_ssize_t count, const void *params) noexcept nogil
 
@@ -162,7 +165,8 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
         return 1
     # a multiple of the widest cache line, so that two threads do not write to one
     job.length = ((job.n + chunks - 1) // chunks + 511) & ~<Py_ssize_t> 511
-    return pool_run(run_chunk, job, <int> ((job.n + job.length - 1) // job.length), <int> threads)
+    chunks = (job.n + job.length - 1) // job.length
+    return pool_run(run_chunk, job, <int> chunks, <int> threads, job.n // LENGTHY_THRESHOLDS >= parallel_from)
 
 
 cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t n,

@@ -238,7 +238,7 @@ def test_fork_on_other_backends(backend, used):
 
 
 @pytest.mark.parametrize("torch_first", [True, False], ids=["torch_first", "fastact_first"])
-@pytest.mark.parametrize("way", ["fork", "fork_of_fork", "fork_in_thread", "fork_in_thread_that_used_threads"])
+@pytest.mark.parametrize("way", ["fork_of_fork", "fork_in_thread_that_used_threads"])
 def test_fork_after_torch_used_threads(way, torch_first):
     """PyTorch's OpenMP threads are lost in the child, where PyTorch itself would hang: fastact does not care."""
     pytest.importorskip("torch")

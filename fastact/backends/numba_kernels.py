@@ -21,12 +21,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import lowering
 from ..catalogue import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from .. import lowering
 
 DISTINCT = True
 
@@ -109,6 +111,8 @@ def _primitives(dtype: str) -> dict[str, Any]:
 def _namespace(loop: lowering.Loop, dtype: str) -> dict[str, Any]:
     """The lowered formulas of a loop as Numba functions, by name."""
     namespace = dict(_primitives(dtype))
+    from .. import lowering
+
     source = lowering.lower(list(loop.formulas), lowering.NumbaDialect(dtype))
     exec(compile(source, f"<fastact {loop.name} {dtype}>", "exec"), namespace)
     return namespace
@@ -142,6 +146,8 @@ def _compile(name: str, dtype: str) -> Any:
     import numba
     from numba.core import types
     from numba.extending import intrinsic
+
+    from .. import lowering
 
     loop = lowering.loop_of(*_LOOPS[name])
     scalar = getattr(types, dtype)
@@ -190,6 +196,8 @@ def vectorized(name: str) -> Any:
     if name not in rows:
         raise ValueError(f"name: got {name!r}; accepted: {', '.join(sorted(rows))}")
     row, direction = rows[name]
+    from .. import lowering
+
     loop = lowering.loop_of(row, direction)
     names = ", ".join([*loop.arrays, *loop.scalars])
     call = loop.arguments.replace("[i]", "")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import reference
 from ..catalogue import ACTIVATIONS, Activation
 
 DISTINCT = False
@@ -48,6 +47,8 @@ def _expressions(row: Activation, direction: str) -> list[Callable[..., Any]]:
     names = [row.name + suffix]
     if direction == "backward":
         names += [f"{row.name}_{parameter.name}_gradient" for parameter in row.operands]
+    from .. import reference  # only now: not every process wants this backend
+
     return [getattr(reference, name) for name in names]
 
 

@@ -102,7 +102,7 @@ static int run(unsigned *seed, int depth, int forking)
     job.work = rand_r(seed) % 4 ? (int)(rand_r(seed) % 50) : (int)(rand_r(seed) % 3000);
     job.nested = depth == 0 && rand_r(seed) % 4 == 0 ? (int)(rand_r(seed) % (unsigned)job.chunks) : -1;
     job.forking = forking ? (int)(rand_r(seed) % (unsigned)job.chunks) : -1;
-    took_part = fastact_pool_run(task, &job, job.chunks, threads);
+    took_part = fastact_pool_run(task, &job, job.chunks, threads, rand_r(seed) % 2);
     CHECK(took_part >= 1 && took_part <= threads);
     if (getpid() != self)
         _exit(0); /* forked inside the task */
@@ -159,7 +159,7 @@ int main(int count, char **arguments)
     pthread_t threads[CALLERS];
     is_caller = 1;
     CHECK(fastact_pool_start(2) == 0);
-    CHECK(fastact_pool_run(task, 0, 1000, 4) == 1);
+    CHECK(fastact_pool_run(task, 0, 1000, 4, 1) == 1);
     if (forks) {
         /* before the callers: from inside jobs that do use the pool */
         for (int k = 0; k < 200; k++)
