@@ -198,12 +198,12 @@ def _supply_compiled() -> None:
 
 # What an element costs, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
 # activations, divided by their operations (0.004 to 0.007 with AVX-512 on an AMD EPYC, 2026-11-22); float64 takes 2.6
-# times that.  No kernel is faster than 0.03 ns, where the L2 cache is the limit.  Two threads start to pay at about
-# 7 us of work on one: a sleeping worker takes 3 us to wake (src_cy/pool.h).
+# times that.  No kernel is faster than 0.03 ns, where the L2 cache is the limit.  In a row of calls two
+# threads pay from 3 us of work on one; 5, because an isolated call pays 1 to 2 us for nothing (src_cy/pool.h).
 _NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
-_PARALLEL_FROM_NS = 7000.0
+_PARALLEL_FROM_NS = 5000.0
 
 
 def _set_thresholds() -> None:

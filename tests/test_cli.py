@@ -54,7 +54,7 @@ def test_info_names_why_something_better_does_not_serve():
     assert facts["instruction_set"] in ("base", "none")
     assert "avx2: above FASTACT_MAX_ISA=base" in facts["instruction_sets_passed_over"]
     assert (facts["backend"], facts["serves"]) == ("numpy", "numpy")
-    assert (facts["threads"], facts["threads_from"]) == (1, "FASTACT_NUM_THREADS") or not facts["openmp"]
+    assert (facts["threads"], facts["threads_from"]) == (1, "FASTACT_NUM_THREADS") or not facts["built_with_threads"]
     assert facts["environment"]["FASTACT_BACKEND"] == "numpy"
 
 
