@@ -82,7 +82,7 @@ def test_star_import_brings_the_public_names():
         """)
 
 
-@pytest.mark.skipif(not _core.built_with_threads(), reason="built without OpenMP")
+@pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 def test_no_thread_is_started():
     run_python("""
         import os
