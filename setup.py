@@ -93,7 +93,7 @@ def extensions() -> list[Extension]:
     core = Extension(
         "fastact._core",
         ["src_cy/core.pyx"],
-        include_dirs=["src_cy", numpy.get_include()],
+        include_dirs=["src_cy", "fastact/include", numpy.get_include()],
         depends=["setup.py", *(str(path) for path in sorted(Path("src_cy").glob("*.[hp]*")))],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=KERNEL_FLAGS[:-1],

@@ -12,6 +12,7 @@ from .threads import get_num_threads, num_threads, set_num_threads
 __version__ = "0.1.0"
 
 _core.install(dispatch.resolve_kernel, calls.general_call, documentation, threads.cpus_allowed())
+_core.introduce(__version__, dispatch.instruction_set())
 threads.start()
 dispatch.start()
 ufuncs.publish()

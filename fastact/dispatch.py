@@ -215,6 +215,19 @@ def _set_thresholds() -> None:
         function.parallel_from = (elements, int(elements / _FLOAT64_FACTOR))
 
 
+def instruction_set() -> str:
+    """The one that the compiled kernels were built for, ``"none"`` without them."""
+    return cython_kernels.instruction_set()
+
+
+def _enter_names() -> None:
+    """Let C code find the functions of each activation, under its name and its aliases."""
+    for row in ACTIVATIONS:
+        functions = [FUNCTIONS[row.function_name(direction)] for direction in row.directions]
+        for name in (row.name, *row.aliases):
+            _core.enter_name(name, functions)
+
+
 def start() -> None:
     """Build the public callables and fill the kernel table; the package calls it once."""
     global _chosen
@@ -226,6 +239,7 @@ def start() -> None:
     _supply_compiled()
     _set_thresholds()
     _activate_all()
+    _enter_names()
 
 
 def _forget_locks() -> None:

@@ -1,7 +1,7 @@
 # Per-channel operands, such as prelu's weight: x seen as (outer, channels, inner), the operand one value per channel.
 #
-# The driver knows only strided operands, so the work goes to it in segments on which the operand is either constant
-# (a row of `inner` elements of one channel: step 0) or runs along with x (inner is 1: a row of channels).
+# To the driver that is rows (rows.pxi) on which the operand is either constant (`inner` elements of one channel) or runs
+# along with x (inner is 1: a row of channels).
 
 cdef enum:
     SUM_BLOCK = 256
@@ -10,29 +10,19 @@ cdef enum:
 cdef struct Channels:
     Py_ssize_t count        # channels; 1 for a scalar operand
     Py_ssize_t inner        # elements of one channel that stand side by side
-    int operand             # which of the kernel's inputs it is
 
 
-cdef void run_channels(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
-                       const Channels *channels, Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
-    """Elements start..stop on this thread, segment by segment."""
-    cdef Py_ssize_t segment_steps[MAX_OPERANDS]
-    cdef char *segment[MAX_OPERANDS]
-    cdef Py_ssize_t size = element_size(kind), position = start, channel, end
+cdef void rows_of_channels(const Channels *channels, const Entry *entry, int operand, Py_ssize_t size, Py_ssize_t *steps,
+                           Rows *rows) noexcept nogil:
+    """The rows and steps of dense operands of elements of this size, of which one has a value per channel."""
     cdef int k
-    memcpy(segment_steps, steps, (entry.n_inputs + entry.n_outputs) * sizeof(Py_ssize_t))
-    segment_steps[channels.operand] = size if channels.inner == 1 else 0
-    while position < stop:
-        if channels.inner == 1:
-            channel = position % channels.count
-            end = min(stop, position - channel + channels.count)
-        else:
-            channel = position // channels.inner % channels.count
-            end = min(stop, (position // channels.inner + 1) * channels.inner)
-        for k in range(entry.n_inputs + entry.n_outputs):
-            segment[k] = data[k] + (channel if k == channels.operand else position) * size
-        run_range(kernel, entry, kind, segment, segment_steps, 0, end - position, params)
-        position = end
+    rows.columns = channels.count if channels.inner == 1 else channels.inner
+    for k in range(entry.n_inputs + entry.n_outputs):
+        steps[k] = size
+        rows.row_steps[k] = rows.columns * size
+    steps[operand] = size if channels.inner == 1 else 0
+    rows.row_steps[operand] = 0 if channels.inner == 1 else size
+    rows.cycling, rows.period = operand, channels.count
 
 
 cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels *channels,

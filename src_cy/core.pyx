@@ -14,7 +14,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY, isfinite
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strcmp
 
 import sys
 
@@ -58,6 +58,7 @@ cdef extern from "Python.h":
     Py_ssize_t PyTuple_GET_SIZE(PyObject *)
     PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
     PyObject *Py_None
+    enum: PY_SSIZE_T_MAX
 
 # Set once by the package (install): what makes a missing kernel; what serves every call that is not the plain case;
 # what writes docstrings and signatures.
@@ -69,7 +70,6 @@ include "driver.pxi"
 include "ufuncs.pxi"
 
 cdef enum:
-    ACCEPTS_FINITE, ACCEPTS_POSITIVE, ACCEPTS_NON_NEGATIVE
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
     RELEASE_GIL_FROM = 8192
 
@@ -85,9 +85,8 @@ cdef class ElementwiseFunction:
 
     cdef vectorcallfunc vectorcall
     cdef Entry entry
-    cdef double defaults[MAX_SCALARS]
-    cdef int accepts[MAX_SCALARS]
     cdef bint plain
+    cdef bytes c_name
     cdef object __weakref__
     cdef readonly object row
     cdef readonly str direction
@@ -115,9 +114,11 @@ cdef class ElementwiseFunction:
         if self.entry.n_inputs + self.entry.n_outputs > MAX_OPERANDS or self.entry.n_scalars > MAX_SCALARS:
             raise ValueError(f"{self.name}: more operands or parameters than the driver has room for")
         for k in range(self.entry.n_scalars):
-            self.defaults[k] = row.scalars[k].default
-            self.accepts[k] = ACCEPTS[self.scalar_accepts[k]]
+            self.entry.defaults[k] = row.scalars[k].default
+            self.entry.accepts[k] = ACCEPTS[self.scalar_accepts[k]]
         self.entry.owner = <PyObject *> self
+        self.c_name = self.name.encode()
+        self.entry.name = self.c_name
         self.plain = not self.operand_names
         if len(self.operand_names) > 1:
             raise ValueError(f"{self.name}: more than one per-channel operand, which nobody has needed yet")
@@ -178,7 +179,7 @@ cdef class ElementwiseFunction:
         if n_positional < n_inputs or n_positional > n_inputs + n_scalars:
             return None
         for k in range(n_scalars):
-            scalars[k] = self.defaults[k]
+            scalars[k] = self.entry.defaults[k]
             if n_inputs + k < n_positional:
                 scalars[k] = self.scalar(k, <object> args[n_inputs + k])
         if keywords is not NULL:
@@ -239,10 +240,10 @@ cdef class ElementwiseFunction:
         if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
             resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
         if n < RELEASE_GIL_FROM:
-            drive(&self.entry, kind, data, steps, n, scalars, NULL)
+            drive(&self.entry, kind, data, steps, n, scalars, NULL, thread_count)
         else:
             with nogil:
-                drive(&self.entry, kind, data, steps, n, scalars, NULL)
+                drive(&self.entry, kind, data, steps, n, scalars, NULL, thread_count)
         return result
 
     cdef object direct_channels(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):
@@ -250,6 +251,7 @@ cdef class ElementwiseFunction:
         cdef char *data[MAX_OPERANDS]
         cdef Py_ssize_t steps[MAX_OPERANDS]
         cdef Channels channels
+        cdef Rows rows
         cdef double number
         cdef float number_single
         cdef PyObject *out = NULL
@@ -287,7 +289,6 @@ cdef class ElementwiseFunction:
         operand = <object> args[n_arrays]
         if n == 0 or not PyArray_ISCARRAY_RO(x) or not layout_of(x, operand, axis, &channels):
             return None
-        channels.operand = n_arrays
         for k in range(n_arrays):
             if not same_layout(x, <object> args[k], True):
                 return None
@@ -314,12 +315,11 @@ cdef class ElementwiseFunction:
             data[n_arrays + 2] = PyArray_BYTES(terms)
             sums = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &channels.count, np.NPY_DOUBLE, 0)
             totals = <double *> PyArray_BYTES(sums)
-        for k in range(MAX_OPERANDS):
-            steps[k] = element_size(kind)
+        rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
         if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
             resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
         with nogil:
-            drive(&self.entry, kind, data, steps, n, NULL, &channels)
+            drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
             if self.entry.n_outputs == 2:
                 status = sum_channels(kind, data[n_arrays + 2], n, &channels, totals)
         if status < 0:
@@ -345,9 +345,7 @@ cdef class ElementwiseFunction:
 
     cdef int check(self, int k, double number, object value) except -1:
         """Whether a parameter, rounded to the precision that computes, is what the row accepts."""
-        if not isfinite(number) or (self.accepts[k] == ACCEPTS_POSITIVE and number <= 0) or (
-            self.accepts[k] == ACCEPTS_NON_NEGATIVE and number < 0
-        ):
+        if not is_accepted(self.entry.accepts[k], number):
             raise ValueError(
                 f"{self.name}: {self.scalar_names[k]}: got {value!r}; accepted: {self.scalar_accepts[k]}, "
                 "also after rounding to the precision that computes"
@@ -390,19 +388,27 @@ cdef class ElementwiseFunction:
         return self.name
 
 
+cdef bint is_accepted(int accepts, double number) noexcept nogil:
+    return isfinite(number) and not (
+        (accepts == ACCEPTS_POSITIVE and number <= 0) or (accepts == ACCEPTS_NON_NEGATIVE and number < 0)
+    )
+
+
 cdef object round_sums(object sums, object dtype):
     """A sum that overflows float32 is inf; NumPy's warning about it depends on a setting of the caller's."""
     with numpy.errstate(all="ignore"):
         return sums.astype(dtype)
 
 
-cdef double single(double number) noexcept:
+cdef double single(double number) noexcept nogil:
     """The number rounded to float32, without leaving a flag of that in the caller's floating-point state."""
     cdef fp_state caller = fp_enter()
     cdef double rounded = round_to_float32(number)
     fp_leave(caller)
     return rounded
 
+
+include "table.pxi"
 
 cdef str OUT = sys.intern("out")
 cdef str AXIS = sys.intern("axis")

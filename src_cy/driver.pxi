@@ -29,7 +29,7 @@ cdef extern from "elements.h" nogil:
 cdef extern from *:
     """
     enum {
-        GRANULE = 16,         /* a kernel's count is a multiple: one 512-bit register of float32, two of float64 */
+        GRANULE = FASTACT_GRANULE, /* one 512-bit register of float32, two of float64 */
         BLOCK_BYTES = 4096,   /* five buffers of this size fit the smallest L1 cache in use (32 KiB) */
         MAX_OPERANDS = 6,
         MAX_SCALARS = 4,
@@ -51,14 +51,20 @@ cdef struct Kernel:
     # The outputs must not be inputs: the kernel is slow (not wrong) then, so in place goes through a block buffer.
     bint distinct
 
+cdef enum Acceptance:
+    ACCEPTS_FINITE, ACCEPTS_POSITIVE, ACCEPTS_NON_NEGATIVE
+
 cdef struct Entry:
     # One (activation, direction): the row of the kernel table.
     int n_inputs
     int n_outputs
     int n_scalars
+    double defaults[MAX_SCALARS]
+    int accepts[MAX_SCALARS]        # Acceptance
     Kernel kernels[3][2]            # [backend][float32, float64]
     Kernel *active[2]               # what serves now; NULL: ask the resolver first
     Py_ssize_t parallel_from[2]     # elements from which threads pay
+    const char *name                # of the public function, for messages
     PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
 
 cdef union Scalars:
@@ -78,13 +84,13 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
     cdef bint constant_ready[MAX_OPERANDS]
     cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs
     cdef Py_ssize_t size = element_size(kind), computed = computed_size(kind)
-    cdef Py_ssize_t block = BLOCK_BYTES // computed
+    cdef Py_ssize_t block = BLOCK_BYTES // 8 if computed == 8 else BLOCK_BYTES // 4
     cdef Py_ssize_t position = start, count, padded
     cdef bint any_buffered = False
     cdef int k, other
     for k in range(n_operands):
         buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
-        buffered[k] = (steps[k] != size or kind == FASTACT_FLOAT16 or (<size_t> data[k]) % <size_t> size != 0)
+        buffered[k] = (steps[k] != size or kind == FASTACT_FLOAT16 or (<size_t> data[k] & <size_t> (size - 1)) != 0)
         constant_ready[k] = False
         if kernel.distinct and k >= n_inputs:
             for other in range(n_inputs):
@@ -123,6 +129,7 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
 cdef extern from *:
     Py_ssize_t abs "llabs"(Py_ssize_t) nogil
 
+include "rows.pxi"
 include "channels.pxi"
 
 
@@ -136,7 +143,8 @@ cdef struct Job:
     Py_ssize_t n
     Py_ssize_t length
     const void *params
-    const Channels *channels        # NULL: no per-channel operand
+    const Rows *rows                # NULL: one run of elements
+    int threads                     # at most
     fp_state caller
 
 
@@ -146,17 +154,17 @@ cdef void run_chunk(void *context, int chunk) noexcept nogil:
     cdef Py_ssize_t start = chunk * job.length
     cdef fp_state own = fp_enter_as(job.caller)
     cdef Py_ssize_t stop = min(job.n, start + job.length)
-    if job.channels is NULL:
+    if job.rows is NULL:
         run_range(job.kernel, job.entry, job.kind, job.data, job.steps, start, stop, job.params)
     else:
-        run_channels(job.kernel, job.entry, job.kind, job.data, job.steps, job.channels, start, stop, job.params)
+        run_rows(job.kernel, job.entry, job.kind, job.data, job.steps, job.rows, start, stop, job.params)
     fp_leave(own)
 
 
 cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     """Let several threads do the job; returns how many could take part, 1 if it is still to be done."""
     # at least half the threshold for each thread, or its share is not worth waking it
-    cdef Py_ssize_t threads = min(<Py_ssize_t> thread_count, 2 * job.n // parallel_from)
+    cdef Py_ssize_t threads = min(<Py_ssize_t> job.threads, 2 * job.n // parallel_from)
     # more chunks than threads, so that a thread that comes late or is slow costs little, but none so small that
     # claiming it shows
     cdef Py_ssize_t shortest = max(<Py_ssize_t> 512, parallel_from // CHUNKS_PER_THRESHOLD)
@@ -170,8 +178,11 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
 
 
 cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t n,
-               const double *scalars, const Channels *channels) noexcept nogil:
-    """Run one activation over n elements of strided operands; returns the number of threads that worked."""
+               const double *scalars, const Rows *rows, int most_threads) noexcept nogil:
+    """Run one activation over n elements of strided operands; returns the number of threads that worked.
+
+    With ``rows``, outputs must be inputs or be apart from them.  -1: there is no kernel.
+    """
     cdef int precision = 1 if kind == FASTACT_FLOAT64 else 0
     cdef Kernel *kernel = entry.active[precision]
     cdef Scalars params
@@ -190,17 +201,16 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
-    job.channels = channels
-    if (thread_count > 1 and n >= entry.parallel_from[precision] and chunks_are_independent(entry, data, steps, n)
-            and not runs_python(entry, kernel, precision)):
+    if (most_threads > 1 and n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
+            and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
-        job.params, job.caller = &params, caller
+        job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
         threads = run_parallel(&job, entry.parallel_from[precision])
     if threads == 1:
-        if channels is NULL:
+        if rows is NULL:
             run_range(kernel, entry, kind, data, steps, 0, n, &params)
         else:
-            run_channels(kernel, entry, kind, data, steps, channels, 0, n, &params)
+            run_rows(kernel, entry, kind, data, steps, rows, 0, n, &params)
     fp_leave(caller)
     return threads
 

@@ -11,7 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { FASTACT_FLOAT32 = 0, FASTACT_FLOAT64 = 1, FASTACT_FLOAT16 = 2 };
+#ifndef FASTACT_NO_PYTHON
+#define FASTACT_NO_PYTHON
+#endif
+#include "fastact.h" /* enum fastact_dtype */
 
 static inline float fastact_float_of_bits(uint32_t bits)
 {

@@ -28,7 +28,7 @@ cdef void ufunc_loop(char **args, const npy_intp *dimensions, const npy_intp *st
             scalars[k] = read_scalar(kind, scalar_data[k] + start * scalar_steps[k])
             if scalar_steps[k] != 0:
                 stop = min(stop, end_of_run(kind, scalar_data[k], scalar_steps[k], start, stop))
-        drive(entry, kind, operands, operand_steps, stop - start, scalars, NULL)
+        drive(entry, kind, operands, operand_steps, stop - start, scalars, NULL, thread_count)
         for k in range(n_operands):
             operands[k] += (stop - start) * operand_steps[k]
         start = stop
