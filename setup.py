@@ -49,29 +49,37 @@ The compiler's own message stands above.
 
 
 def lower_floors():
-    """The catalogue and the lowering, imported without ``fastact/__init__.py``, which needs what is built here."""
+    """The lowest modules of the package, imported without ``fastact/__init__.py``, which needs what is built here."""
     package = types.ModuleType("fastact")
     package.__path__ = [str(ROOT / "fastact")]
     sys.modules["fastact"] = package
-    from fastact import catalogue, lowering
+    from fastact import catalogue, declarations, lowering
 
-    return catalogue, lowering
+    return types.SimpleNamespace(catalogue=catalogue, declarations=declarations, lowering=lowering)
 
 
 def render(level: str) -> str:
     """Write the kernels of one instruction set as Cython; the module name must differ for each."""
-    catalogue, lowering = lower_floors()
-    loops = [lowering.loop_of(row, direction) for row in catalogue.ACTIVATIONS for direction in row.directions]
+    floors = lower_floors()
+    lowering = floors.lowering
+    loops = [lowering.loop_of(row, direction) for row in floors.catalogue.ACTIVATIONS for direction in row.directions]
     formulas = [formula for loop in loops for formula in loop.formulas]
-    template = Tempita.Template((ROOT / "src_cy" / "kernels.pyx.in").read_text(), name="kernels.pyx.in")
-    text = template.substitute(
+    return rendered(
+        "kernels",
+        level,
         loops=loops,
         formulas="\n\n".join(
             lowering.lower(formulas, lowering.CythonDialect(dtype)) for dtype in ("float32", "float64")
         ),
         operations={loop.name: lowering.operations(loop) for loop in loops},
     )
-    target = RENDERED / f"{level}.pyx"
+
+
+def rendered(template: str, name: str | None = None, **values: object) -> str:
+    """Path of the Cython file made from a template; it is left alone if it has not changed, as its date counts."""
+    source = ROOT / "src_cy" / f"{template}.pyx.in"
+    text = Tempita.Template(source.read_text(), name=source.name).substitute(values)
+    target = RENDERED / f"{name or template}.pyx"
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() or target.read_text() != text:
         target.write_text(text)
@@ -98,7 +106,14 @@ def extensions() -> list[Extension]:
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=KERNEL_FLAGS[:-1],
     )
-    return [*kernels, core]
+    embedding = Extension(
+        "fastact._embedding",
+        [rendered("embedding", functions=lower_floors().declarations.c_functions())],
+        include_dirs=["fastact/include"],
+        depends=["setup.py", "fastact/include/fastact.h"],
+        extra_compile_args=KERNEL_FLAGS[:-1],
+    )
+    return [*kernels, core, embedding]
 
 
 class BuildExtensions(build_ext):

@@ -3,15 +3,16 @@
 The functions themselves (``gelu``, ``gelu_backward``, ...) are made from ``catalogue.ACTIVATIONS``.
 """
 
-from . import _core, calls, dispatch, documentation, threads, ufuncs
+from . import _core, calls, dispatch, documentation, embedding, threads, ufuncs
 from .catalogue import ALIASES
 from .dispatch import available_backends, get_backend, set_backend, use_backend
+from .embedding import get_include
 from .explanation import explain
 from .threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
-_core.install(dispatch.resolve_kernel, calls.general_call, documentation, threads.cpus_allowed())
+_core.install(dispatch.resolve_kernel, calls.general_call, documentation, embedding, threads.cpus_allowed())
 _core.introduce(__version__, dispatch.instruction_set())
 threads.start()
 dispatch.start()
@@ -30,6 +31,7 @@ __all__ = [
     "available_backends",
     "explain",
     "get_backend",
+    "get_include",
     "get_num_threads",
     "num_threads",
     "set_backend",
@@ -37,3 +39,10 @@ __all__ = [
     "ufuncs",
     "use_backend",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # where Cython looks for the C functions when somebody's module cimports fastact (fastact/__init__.pxd)
+    if name == "__pyx_capi__":
+        return embedding.compiled_functions().__pyx_capi__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from .dispatch import available_backends as available_backends
 from .dispatch import get_backend as get_backend
 from .dispatch import set_backend as set_backend
 from .dispatch import use_backend as use_backend
+from .embedding import get_include as get_include
 from .explanation import explain as explain
 from .threads import get_num_threads as get_num_threads
 from .threads import num_threads as num_threads
@@ -28,6 +29,7 @@ __all__ = [
     "gelu_tanh",
     "gelu_tanh_backward",
     "get_backend",
+    "get_include",
     "get_num_threads",
     "leaky_relu",
     "leaky_relu_backward",
@@ -67,6 +69,8 @@ _Scalar = TypeVar("_Scalar", bound=_Floating)
 _Out = TypeVar("_Out", bound=npt.NDArray[Any])
 # what becomes an array of floats of another type
 _Converted: TypeAlias = npt.NDArray[_Floating] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_] | Sequence[Any]
+_CType: TypeAlias = Literal["float32", "float64"]
+_Direction: TypeAlias = Literal["forward", "backward", "backward_from_output"]
 
 @type_check_only
 class _UfuncKeywords(TypedDict, total=False):
@@ -87,6 +91,13 @@ class _Function(Protocol):
     def name(self) -> str: ...
     @property
     def ufunc(self) -> np.ufunc: ...
+    def address(
+        self, dtype: _CType, direction: _Direction | None = None, form: Literal["array", "scalar", "kernel"] = "array"
+    ) -> int: ...
+    def c_signature(
+        self, dtype: _CType, direction: _Direction | None = None, form: Literal["array", "scalar", "kernel"] = "array"
+    ) -> str: ...
+    def low_level_callable(self, **parameters: float) -> Any: ...
 
 @type_check_only
 class _PlainForward(_Function, Protocol):

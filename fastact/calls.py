@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .exchange import as_array, as_output
 
 SUPPORTED = "float16, float32, float64, and integers and bools (computed as np.tanh does)"
 #: Keywords that go to the ufunc as they are.
@@ -83,10 +84,21 @@ def _as_outputs(function: _core.ElementwiseFunction, out: Any) -> tuple[Any, ...
     if out is None:
         return None
     outputs = out if isinstance(out, tuple) else (out,)
+    outputs = tuple(value if _overrides(value) else _output_view(function, value) for value in outputs)
     accepted = 1 + (len(function.operand_names) if function.direction == "backward" else 0)
     if not 1 <= len(outputs) <= accepted:
         raise ValueError(f"{function.name}: out: got {len(outputs)} arrays; accepted: 1 to {accepted}")
     return outputs
+
+
+def _output_view(function: _core.ElementwiseFunction, value: Any) -> Any:
+    view = None if value is None else as_output(value)
+    if view is None and value is not None:
+        raise TypeError(
+            f"{function.name}: out: got {type(value).__name__}; accepted: a NumPy array, or an object that lends "
+            "its memory for writing (buffer protocol, DLPack on the CPU)"
+        )
+    return view
 
 
 def _overrides(value: Any) -> bool:
@@ -122,7 +134,7 @@ def _weak_number(function: _core.ElementwiseFunction, name: str, value: Any, dty
 
 
 def _as_floats(function: _core.ElementwiseFunction, name: str, value: Any) -> Any:
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = as_array(value)
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind == "f" and size <= 8:
         return array
@@ -156,8 +168,6 @@ def _along_axis(function: _core.ElementwiseFunction, name: str, operand: Any, x:
 def _check_output(
     function: _core.ElementwiseFunction, name: str, out: Any, inputs: list[Any], options: dict[str, Any]
 ) -> None:
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"{function.name}: {name}: got {type(out).__name__}; accepted: a NumPy array")
     where = options.get("where", True)
     shape = _broadcast_shape([*(array.shape for array in inputs), np.shape(where)])
     if out.shape != shape:

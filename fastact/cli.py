@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from . import __version__, information
+from . import __version__, embedding, information
 
 #: What each command does, and the module that does it: ``add_arguments(parser)`` and ``run(arguments) -> int``.
 _COMMANDS = {
@@ -29,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="fastact", description="Activation functions for CPUs.")
     parser.add_argument("--version", action="version", version=f"fastact {__version__}")
+    parser.add_argument(
+        "--includes",
+        action="version",
+        version=f"-I{embedding.get_include()}",
+        help="print the C compiler's option for fastact.h and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     info = commands.add_parser("info", help="what serves here, and why", description="What serves here, and why.")
     info.add_argument("--json", action="store_true", help="print JSON")

@@ -61,10 +61,11 @@ cdef extern from "Python.h":
     enum: PY_SSIZE_T_MAX
 
 # Set once by the package (install): what makes a missing kernel; what serves every call that is not the plain case;
-# what writes docstrings and signatures.
+# what writes docstrings and signatures; what knows the functions for other people's compiled code.
 cdef object resolver = None
 cdef object general_call = None
 cdef object documentation = None
+cdef object embedding = None
 
 include "driver.pxi"
 include "ufuncs.pxi"
@@ -359,6 +360,86 @@ cdef class ElementwiseFunction:
             self.check(k, single(number), value)
         return number
 
+    # -- other people's compiled code -----------------------------------------------------------------------------
+
+    def kernel_address(self, int precision):
+        """Address of the kernel that serves now."""
+        self.prepare(precision)
+        return <size_t> <void *> self.entry.active[precision].function
+
+    def address(self, dtype, direction=None, form="array"):
+        """Return the address of a C function that computes this activation, for ctypes, cffi and others.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            Type of the elements.
+        direction : {"forward", "backward", "backward_from_output"}, optional
+            By default this function's own.
+        form : {"array", "scalar", "kernel"}, optional
+            ``array``: a status (0, or an error of ``fastact.h``) from pointers to contiguous elements, their number,
+            and the parameters.  ``scalar``: one number from numbers.  ``kernel``: the innermost loop, see
+            ``fastact_kernel`` in ``fastact.h``; it takes multiples of 16 elements.
+
+        Returns
+        -------
+        int
+            Valid as long as the process lives.  ``c_signature`` with the same arguments tells the function's type.
+
+        Raises
+        ------
+        ValueError
+            If an argument is none of these, or the activation has no such direction.
+
+        Examples
+        --------
+        >>> import ctypes, fastact
+        >>> fastact.gelu.c_signature("float64", form="scalar")
+        'double (double x)'
+        >>> gelu = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(fastact.gelu.address("float64", form="scalar"))
+        >>> gelu(1.5) == fastact.gelu(1.5)
+        True
+        """
+        return embedding.address(self, dtype, direction, form)
+
+    def c_signature(self, dtype, direction=None, form="array"):
+        """Return the C type of the function whose address ``address`` returns for the same arguments.
+
+        Examples
+        --------
+        >>> import fastact
+        >>> fastact.elu.c_signature("float32", "backward")
+        'int (const float *grad, const float *x, float *out, ptrdiff_t count, double alpha)'
+        """
+        return embedding.signature(self, dtype, direction, form)
+
+    def low_level_callable(self, **parameters):
+        """Return a ``scipy.LowLevelCallable`` of one float64 element, for SciPy's integrators and filters.
+
+        Its signature is ``double (double)``, with one more ``double`` in front for ``grad`` in a backward, and one
+        ``void *`` behind for an activation that has parameters.
+
+        Parameters
+        ----------
+        **parameters
+            Values of the activation's parameters; the others have their defaults.
+
+        Raises
+        ------
+        TypeError
+            If there is no such parameter.
+        ValueError
+            If the activation does not accept the value.
+
+        Examples
+        --------
+        >>> import fastact
+        >>> from scipy.integrate import quad
+        >>> round(quad(fastact.softplus.low_level_callable(beta=2.0), -1, 1)[0], 6)
+        0.845727
+        """
+        return embedding.low_level_callable(self, parameters)
+
     # -- how Python sees it ---------------------------------------------------------------------------------------
 
     @property
@@ -476,10 +557,10 @@ def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
     return sums
 
 
-def install(resolve_kernel, call, documents, int cores):
+def install(resolve_kernel, call, documents, embedded, int cores):
     """Give the compiled side its Python side; with more threads than ``cores`` none spins."""
-    global resolver, general_call, documentation
-    resolver, general_call, documentation = resolve_kernel, call, documents
+    global resolver, general_call, documentation, embedding
+    resolver, general_call, documentation, embedding = resolve_kernel, call, documents, embedded
     if pool_start(cores) != 0:
         raise OSError("fastact could not register its fork handler")
 

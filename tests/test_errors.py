@@ -188,7 +188,7 @@ def test_casting(function, casting):
 
 @EVERY_WAY
 @pytest.mark.parametrize(
-    "out", [1.0, [1.0], "text", b"bytes", {}, memoryview(bytearray(48))], ids=lambda out: type(out).__name__
+    "out", [1.0, [1.0], "text", b"bytes", {}, memoryview(bytes(48))], ids=lambda out: type(out).__name__
 )
 def test_type_of_out(function, make, out):
     x = make((3, 4), "f4")

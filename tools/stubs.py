@@ -17,6 +17,7 @@ LINE_LENGTH = 120
 #: Public names that are not activations, and the modules that they come from.
 OTHERS = {
     "dispatch": ("available_backends", "get_backend", "set_backend", "use_backend"),
+    "embedding": ("get_include",),
     "explanation": ("explain",),
     "threads": ("get_num_threads", "num_threads", "set_num_threads"),
 }
@@ -44,6 +45,8 @@ _Scalar = TypeVar("_Scalar", bound=_Floating)
 _Out = TypeVar("_Out", bound=npt.NDArray[Any])
 # what becomes an array of floats of another type
 _Converted: TypeAlias = npt.NDArray[_Floating] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_] | Sequence[Any]
+_CType: TypeAlias = Literal["float32", "float64"]
+_Direction: TypeAlias = Literal["forward", "backward", "backward_from_output"]
 
 @type_check_only
 class _UfuncKeywords(TypedDict, total=False):
@@ -64,6 +67,13 @@ class _Function(Protocol):
     def name(self) -> str: ...
     @property
     def ufunc(self) -> np.ufunc: ...
+    def address(
+        self, dtype: _CType, direction: _Direction | None = None, form: Literal["array", "scalar", "kernel"] = "array"
+    ) -> int: ...
+    def c_signature(
+        self, dtype: _CType, direction: _Direction | None = None, form: Literal["array", "scalar", "kernel"] = "array"
+    ) -> str: ...
+    def low_level_callable(self, **parameters: float) -> Any: ...
 
 {classes}
 
