@@ -225,7 +225,7 @@ def _enter_names() -> None:
     for row in ACTIVATIONS:
         functions = [FUNCTIONS[row.function_name(direction)] for direction in row.directions]
         for name in (row.name, *row.aliases):
-            _core.enter_name(name, functions)
+            _core.enter_name(name, functions, name != row.name)
 
 
 def start() -> None:

@@ -26,6 +26,7 @@ cdef extern from "fastact.h" nogil:
         FASTACT_ERROR_THREADS
         FASTACT_ERROR_NO_KERNEL
         FASTACT_ERROR_VERSION
+        FASTACT_ERROR_MEMORY
 
     enum fastact_dtype:
         FASTACT_FLOAT32
@@ -69,6 +70,16 @@ cdef extern from "fastact.h" nogil:
         int n_parameters
         int threads
 
+    ctypedef struct fastact_description:
+        size_t size
+        const char *name
+        const char *const *inputs
+        const char *const *parameters
+        const double *defaults
+        int n_inputs
+        int n_outputs
+        int n_parameters
+
     ctypedef struct fastact_table:
         size_t size
         uint32_t abi_version
@@ -83,6 +94,10 @@ cdef extern from "fastact.h" nogil:
         int (*set_threads)(int count) noexcept
         const char *(*instruction_set)() noexcept
         const char *(*message)() noexcept
+        const char *(*activation)(int index) noexcept
+        int (*describe)(const fastact_function *function, fastact_description *description) noexcept
+        int (*sum_channels)(int dtype, const void *terms, Py_ssize_t count, Py_ssize_t channels, Py_ssize_t inner,
+                            double *sums) noexcept
 
     const fastact_table *fastact_api
 

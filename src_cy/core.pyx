@@ -87,7 +87,6 @@ cdef class ElementwiseFunction:
     cdef vectorcallfunc vectorcall
     cdef Entry entry
     cdef bint plain
-    cdef bytes c_name
     cdef object __weakref__
     cdef readonly object row
     cdef readonly str direction
@@ -118,8 +117,11 @@ cdef class ElementwiseFunction:
             self.entry.defaults[k] = row.scalars[k].default
             self.entry.accepts[k] = ACCEPTS[self.scalar_accepts[k]]
         self.entry.owner = <PyObject *> self
-        self.c_name = self.name.encode()
-        self.entry.name = self.c_name
+        self.entry.name = keep(self.name)
+        for k, name in enumerate(self.array_names + self.operand_names):
+            self.entry.input_names[k] = keep(name)
+        for k, name in enumerate(self.scalar_names):
+            self.entry.scalar_names[k] = keep(name)
         self.plain = not self.operand_names
         if len(self.operand_names) > 1:
             raise ValueError(f"{self.name}: more than one per-channel operand, which nobody has needed yet")
@@ -139,7 +141,7 @@ cdef class ElementwiseFunction:
         # one pointer is swapped, so a call in another thread sees the old kernel or the new one, whole
         self.entry.active[precision] = kernel if kernel is not NULL and kernel.function is not NULL else NULL
 
-    def prepare(self, int precision):
+    def prepare(self, bint precision):
         """Make the kernel now if it is yet to be made: here an exception reaches the caller, in a ufunc's loop not."""
         if self.entry.active[precision] is NULL:
             resolver(self, "float64" if precision else "float32")
@@ -362,7 +364,7 @@ cdef class ElementwiseFunction:
 
     # -- other people's compiled code -----------------------------------------------------------------------------
 
-    def kernel_address(self, int precision):
+    def kernel_address(self, bint precision):
         """Address of the kernel that serves now."""
         self.prepare(precision)
         return <size_t> <void *> self.entry.active[precision].function

@@ -59,12 +59,14 @@ cdef struct Entry:
     int n_inputs
     int n_outputs
     int n_scalars
+    const char *input_names[MAX_OPERANDS]
+    const char *scalar_names[MAX_SCALARS]
     double defaults[MAX_SCALARS]
     int accepts[MAX_SCALARS]        # Acceptance
     Kernel kernels[3][2]            # [backend][float32, float64]
     Kernel *active[2]               # what serves now; NULL: ask the resolver first
     Py_ssize_t parallel_from[2]     # elements from which threads pay
-    const char *name                # of the public function, for messages
+    const char *name                # of the public function
     PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
 
 cdef union Scalars:

@@ -19,6 +19,13 @@ cdef extern from "operands.h" nogil:
         const fastact_output *outputs
         const double *parameters
         int dtype, n_inputs, n_outputs, n_parameters, threads
+    ctypedef struct fastact_description:
+        size_t size
+        const char *name
+        const char **inputs
+        const char **parameters
+        const double *defaults
+        int n_inputs, n_outputs, n_parameters
     ctypedef struct fastact_table:
         size_t size
         unsigned int abi_version, api_version
@@ -31,6 +38,9 @@ cdef extern from "operands.h" nogil:
         void *set_threads
         void *instruction_set
         void *message
+        void *activation
+        void *describe
+        void *sum_channels
     ctypedef struct fastact_operand:
         char *data
         Py_ssize_t row_step, step
@@ -40,6 +50,7 @@ cdef extern from "operands.h" nogil:
         FASTACT_OK, FASTACT_ERROR_NULL, FASTACT_ERROR_LENGTH, FASTACT_ERROR_NAME, FASTACT_ERROR_DTYPE
         FASTACT_ERROR_DIRECTION, FASTACT_ERROR_OPERANDS, FASTACT_ERROR_PARAMETER, FASTACT_ERROR_STRIDE
         FASTACT_ERROR_OVERLAP, FASTACT_ERROR_THREADS, FASTACT_ERROR_NO_KERNEL, FASTACT_ERROR_VERSION
+        FASTACT_ERROR_MEMORY
     const char *fastact_message()
     int fastact_fail(int status, const char *format, ...)
     bint fastact_place(fastact_operand *operand, const void *data, Py_ssize_t rows, Py_ssize_t row_step,
@@ -72,6 +83,7 @@ cdef Py_ssize_t MOST_ELEMENTS = PY_SSIZE_T_MAX // 8
 cdef struct Name:
     # An activation under one of its names; a list that only grows, at its head, so that readers need no lock.
     const char *text
+    int number                      # from 0; -1 for an alias
     Entry *directions[MAX_DIRECTIONS]
     Name *next
 
@@ -284,6 +296,48 @@ cdef const char *table_instruction_set() noexcept nogil:
     return instruction_set_name
 
 
+cdef const char *table_activation(int index) noexcept nogil:
+    cdef Name *name = published(names)
+    if index < 0:
+        return NULL
+    while name is not NULL and name.number != index:
+        name = name.next
+    if name is NULL:
+        return NULL
+    return name.text
+
+
+cdef int table_describe(const void *function, fastact_description *description) noexcept nogil:
+    cdef Entry *entry = <Entry *> function
+    if entry is NULL or description is NULL:
+        return fastact_fail(FASTACT_ERROR_NULL, "function, description: got NULL")
+    if description.size != sizeof(fastact_description):
+        return fastact_fail(FASTACT_ERROR_VERSION, "%s: description->size: got %zu; accepted: %zu "
+                            "(sizeof(fastact_description))", entry.name, description.size, sizeof(fastact_description))
+    description.name, description.defaults = entry.name, entry.defaults
+    description.inputs, description.parameters = entry.input_names, entry.scalar_names
+    description.n_inputs, description.n_outputs = entry.n_inputs, entry.n_outputs
+    description.n_parameters = entry.n_scalars
+    return FASTACT_OK
+
+
+cdef int table_sum_channels(int dtype, const void *terms, Py_ssize_t count, Py_ssize_t channel_count, Py_ssize_t inner,
+                            double *sums) noexcept nogil:
+    cdef Channels channels
+    if not 0 <= dtype <= FASTACT_FLOAT64:
+        return fastact_fail(FASTACT_ERROR_DTYPE, "sum_channels: dtype: got %d; accepted: 0 (float32), 1 (float64)", dtype)
+    if (channel_count < 1 or inner < 1 or not 0 <= count <= MOST_ELEMENTS or channel_count > MOST_ELEMENTS // inner
+            or count % (channel_count * inner)):
+        return fastact_fail(FASTACT_ERROR_LENGTH, "sum_channels: count, channels, inner: got %td, %td, %td; accepted: 1 "
+                            "and more, a count that is a multiple of both together", count, channel_count, inner)
+    if sums is NULL or (terms is NULL and count):
+        return fastact_fail(FASTACT_ERROR_NULL, "sum_channels: terms, sums: got NULL")
+    channels.count, channels.inner = channel_count, inner
+    if sum_channels(dtype, <const char *> terms, count, &channels, sums) < 0:
+        return fastact_fail(FASTACT_ERROR_MEMORY, "sum_channels: no memory for %td channels", channel_count)
+    return FASTACT_OK
+
+
 cdef fastact_table table
 
 
@@ -300,6 +354,9 @@ cdef object make_table():
     table.set_threads = <void *> table_set_threads
     table.instruction_set = <void *> table_instruction_set
     table.message = <void *> fastact_message
+    table.activation = <void *> table_activation
+    table.describe = <void *> table_describe
+    table.sum_channels = <void *> table_sum_channels
     return PyCapsule_New(&table, FASTACT_CAPSULE, NULL)
 
 
@@ -320,7 +377,15 @@ def introduce(str version, str instruction_set):
     instruction_set_name = keep(instruction_set)
 
 
-def enter_name(str text, functions):
+cdef int name_count():
+    """How many activations there are, aliases not counted."""
+    cdef int count = 0
+    while table_activation(count) is not NULL:
+        count += 1
+    return count
+
+
+def enter_name(str text, functions, bint is_alias):
     """Let ``find`` know an activation under a name: its functions in all directions it has."""
     global accepted_names
     cdef ElementwiseFunction function
@@ -332,5 +397,6 @@ def enter_name(str text, functions):
         name.directions[("forward", "backward", "backward_from_output").index(function.direction)] = &function.entry
         kept.append(function)
     name.next = names
+    name.number = -1 if is_alias else name_count()
     publish(names, name)
     accepted_names = keep(accepted_names.decode() + (", " if accepted_names[0] else "") + text)

@@ -43,7 +43,7 @@ extern "C" {
 #endif
 
 #define FASTACT_ABI_VERSION 1u /* changes when an extension must be built again */
-#define FASTACT_API_VERSION 1u /* changes when the table grows */
+#define FASTACT_API_VERSION 2u /* changes when the table grows */
 #define FASTACT_CAPSULE "fastact._core._C_API"
 
 /* What every function returns; FASTACT_OK is 0 and all others are positive.  Numbers never change their meaning. */
@@ -60,7 +60,8 @@ enum fastact_status {
     FASTACT_ERROR_OVERLAP = 9,    /* an output overlaps an input without being it, or another output */
     FASTACT_ERROR_THREADS = 10,   /* a number of threads out of 0..1024 (1..1024 where it is to be set) */
     FASTACT_ERROR_NO_KERNEL = 11, /* the chosen backend could not make a kernel; Python's stderr says why */
-    FASTACT_ERROR_VERSION = 12    /* a struct of a size that this package does not know */
+    FASTACT_ERROR_VERSION = 12,   /* a struct of a size that this package does not know */
+    FASTACT_ERROR_MEMORY = 13     /* no memory for a temporary */
 };
 
 enum fastact_dtype { FASTACT_FLOAT32 = 0, FASTACT_FLOAT64 = 1, FASTACT_FLOAT16 = 2 };
@@ -109,6 +110,16 @@ typedef struct fastact_call {
     int threads;                   /* 0: as many as the process allows; n: at most n; small arrays never use two */
 } fastact_call;
 
+/* What a function takes and gives, for code that is written for any of them. */
+typedef struct fastact_description {
+    size_t size;                       /* sizeof(fastact_description): set it before the call */
+    const char *name;                  /* of the Python function: "elu_backward" */
+    const char *const *inputs;         /* names, as many as n_inputs: "grad", "x" */
+    const char *const *parameters;     /* names, as many as n_parameters: "alpha" */
+    const double *defaults;            /* of the parameters */
+    int n_inputs, n_outputs, n_parameters;
+} fastact_description;
+
 typedef struct fastact_table {
     size_t size;          /* of this struct in the installed package */
     uint32_t abi_version; /* FASTACT_ABI_VERSION of the installed package */
@@ -137,6 +148,18 @@ typedef struct fastact_table {
 
     /* What was wrong in the last call on this thread that failed. */
     const char *(*message)(void);
+
+    /* -- since API version 2 -- */
+
+    /* Name of the activation number `index`, counted from 0, or NULL if there are not so many. */
+    const char *(*activation)(int index);
+
+    int (*describe)(const fastact_function *function, fastact_description *description);
+
+    /* Sums over the channels of contiguous float32 or float64 terms, such as the second output of prelu's backward.
+     * The terms are seen as (outer, channels, inner); sums[channel] is in double, and does not depend on threads. */
+    int (*sum_channels)(int dtype, const void *terms, ptrdiff_t count, ptrdiff_t channels, ptrdiff_t inner,
+                        double *sums);
 } fastact_table;
 
 #if defined(FASTACT_API_EXTERN)
