@@ -92,8 +92,8 @@ def extensions() -> list[Extension]:
         Extension(
             f"fastact._kernels.{level}",
             [render(level)],
-            include_dirs=["src_cy"],
-            depends=["setup.py", "src_cy/bits.h"],
+            include_dirs=["src_cy", "fastact/include"],
+            depends=["setup.py", "src_cy/cpu.h", "fastact/include/fastact_primitives.h"],
             extra_compile_args=KERNEL_FLAGS + flags,
         )
         for level, flags in levels.items()

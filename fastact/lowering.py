@@ -1,10 +1,10 @@
-"""Formula text to Cython text and to Numba source: types every literal, writes the signatures, nothing more.
+"""Formula text to Cython, C and Numba source: types every literal, writes the signatures, nothing more.
 
 A formula (``formulas/``) is a Python function of floats in a small subset: assignments to fresh names, one ``return``
 at the end, ``+ - * /``, negation, one comparison as the condition of a conditional expression, calls to other
 formulas, primitives and polynomials, and named constants.  Anything else is a ``LoweringError`` that names the place.
 
-Why types matter: a bare ``0.5`` is a double to Cython and to Numba alike, and one double in a float32 formula makes
+Why types matter: a bare ``0.5`` is a double to Cython, C and Numba alike, and one double in a float32 formula makes
 the whole loop compute in double, at half the lanes, without a warning.  Conditional expressions become calls of a
 ``select`` with both sides computed, because Cython turns its own conditional expressions into branches that GCC does
 not vectorise.
@@ -17,11 +17,15 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import math
+import re
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .catalogue import Activation
+from .declarations import C_TYPES
 from .formulas.primitives import PRIMITIVES, Constant, Polynomial
 
 Formula = Callable[..., float]
@@ -48,6 +52,10 @@ class Dialect(ABC):
     def call(self, name: str) -> str:
         """The name under which a formula or primitive is called."""
 
+    def local(self, name: str) -> str:
+        """The name of a value that is assigned inside a formula."""
+        return name
+
     @abstractmethod
     def define(self, name: str, arguments: list[str], lines: list[tuple[str, str]], result: str) -> str:
         """A function: assignments, then the value returned."""
@@ -58,7 +66,7 @@ class CythonDialect(Dialect):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        self.type = {"float32": "float", "float64": "double"}[dtype]
+        self.type = C_TYPES[dtype]
 
     def literal(self, value: float) -> str:
         return f"(<{self.type}>{value!r})"
@@ -71,6 +79,42 @@ class CythonDialect(Dialect):
         body = [f"    cdef {self.type} {target} = {value}\n" for target, value in lines]
         signature = f"cdef inline {self.type} {self.call(name)}({typed}) noexcept nogil:\n"
         return signature + "".join(body) + f"    return {result}\n"
+
+
+class CDialect(Dialect):
+    """Inline functions of ``include/fastact_inline.h``, for C99 and C++11: ``fastact_gelu_float64``."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self.type = C_TYPES[dtype]
+
+    def literal(self, value: float) -> str:
+        # decimal, because C++ has hexadecimal floats from C++17 on only; nine digits name every float32
+        text = f"{value:.9g}" if self.dtype == "float32" else repr(value)
+        code = "f" if self.dtype == "float32" else "d"
+        if struct.unpack(code, struct.pack(code, float(text)))[0] != value or not math.isfinite(value):
+            raise ValueError(f"value: got {value!r}; accepted: a finite number that is exact in {self.dtype}")
+        text = text if "." in text or "e" in text else f"{text}.0"
+        return f"({text}{'f' if self.dtype == 'float32' else ''})"
+
+    def call(self, name: str) -> str:
+        return f"fastact_{name}_{self.dtype}"
+
+    def local(self, name: str) -> str:
+        # tanh_gradient has a `double`, quotient a `short`, and windows.h makes macros of `near` and `small`
+        return f"{name}_"
+
+    def signature(self, name: str, arguments: list[str]) -> str:
+        """The function's head."""
+        return f"{self.type} {self.call(name)}({', '.join(f'{self.type} {argument}' for argument in arguments)})"
+
+    def define(self, name: str, arguments: list[str], lines: list[tuple[str, str]], result: str) -> str:
+        body = [f"    const {self.type} {target} = {value};\n" for target, value in lines]
+        used = set(re.findall(r"\w+", " ".join([*(value for _, value in lines), result])))
+        # a caller who compiles with -Wextra must see no warning of ours
+        body += [f"    (void){argument};\n" for argument in arguments if argument not in used]
+        head = f"FASTACT_INLINE {self.signature(name, arguments)}\n{{\n"
+        return head + "".join(body) + f"    return {result};\n}}\n"
 
 
 class NumbaDialect(Dialect):
@@ -97,7 +141,8 @@ class _Lowering:
         tree = ast.parse("".join(source)).body[0]
         assert isinstance(tree, ast.FunctionDef)
         self.arguments = [argument.arg for argument in tree.args.args]
-        self.known = set(self.arguments)
+        #: what each name of the formula is called in the dialect
+        self.known = {argument: argument for argument in self.arguments}
         self.lines: list[tuple[str, str]] = []
         statements = [s for s in tree.body if not self._is_docstring(s)]
         if not statements:
@@ -125,15 +170,16 @@ class _Lowering:
                 raise self._error(statement, "only assignments to one name may stand before the return")
         if name in self.known:
             raise self._error(statement, f"{name!r} is assigned twice")
-        self.lines.append((name, self._value(value)))
-        self.known.add(name)
+        target = self.dialect.local(name)
+        self.lines.append((target, self._value(value)))
+        self.known[name] = target
 
     def _value(self, node: ast.expr) -> str:
         match node:
             case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return self.dialect.literal(float(value))
             case ast.Name(id=name):
-                return name if name in self.known else self._constant(node, name)
+                return self.known.get(name) or self._constant(node, name)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return self.dialect.literal(-float(value))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -178,8 +224,8 @@ class _Lowering:
         return result
 
 
-def lower(formulas: list[Formula], dialect: Dialect) -> str:
-    """Text of these formulas and of all that they call, each once, callees first."""
+def lower_each(formulas: list[Formula], dialect: Dialect) -> dict[Formula, str]:
+    """Text of each of these formulas and of all that they call, callees first."""
     done: dict[Formula, str] = {}
 
     def visit(formula: Formula) -> None:
@@ -191,7 +237,12 @@ def lower(formulas: list[Formula], dialect: Dialect) -> str:
 
     for formula in formulas:
         visit(formula)
-    return "\n".join(done.values())
+    return done
+
+
+def lower(formulas: list[Formula], dialect: Dialect) -> str:
+    """Text of these formulas and of all that they call, each once, callees first."""
+    return "\n".join(lower_each(formulas, dialect).values())
 
 
 class Loop(NamedTuple):

@@ -1,4 +1,4 @@
-"""Addresses, callbacks and headers for other people's compiled code; bits are those of the Python functions."""
+"""Headers, addresses, callbacks for other people's compiled code; the bits are those of the Python functions."""
 
 import ctypes
 import math

@@ -16,7 +16,7 @@ from fastact import dispatch, lowering, reference
 from fastact.formulas.coefficients import EXPM1_TAIL, LOG2_E
 from fastact.formulas.elementary import exponential_minus_one_core, scaled_exponential
 from fastact.formulas.primitives import absolute
-from fastact.lowering import CythonDialect, LoweringError, NumbaDialect
+from fastact.lowering import CDialect, CythonDialect, LoweringError, NumbaDialect
 
 DIRECTED = pytest.mark.parametrize(
     "row, direction", ROWS_AND_DIRECTIONS, ids=[row.function_name(direction) for row, direction in ROWS_AND_DIRECTIONS]
@@ -209,7 +209,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("dialect", [CythonDialect, NumbaDialect])
+@pytest.mark.parametrize("dialect", [CythonDialect, CDialect, NumbaDialect])
 @pytest.mark.parametrize("formula", REFUSED, ids=lambda formula: formula.__name__)
 def test_refused_with_its_place(formula, dialect):
     lines, first = inspect.getsourcelines(formula)
@@ -241,6 +241,16 @@ cdef inline float everything_float32(float x, float slope) noexcept nogil:
     cdef float other = select_float32(x != slope, choice, (-size))
     return ((((x + (slope * tail)) - other) / (<float>3.0)) - ((-x) * (<float>LOG2_E)))
 """
+C = """\
+FASTACT_INLINE float fastact_everything_float32(float x, float slope)
+{
+    const float size_ = fastact_absolute_float32(x);
+    const float tail_ = HORNER;
+    const float choice_ = fastact_select_float32(x <= (0.0f), (-1.0f), (2.0f));
+    const float other_ = fastact_select_float32(x != slope, choice_, (-size_));
+    return ((((x + (slope * tail_)) - other_) / (3.0f)) - ((-x) * (LOG2_Ef)));
+}
+"""
 NUMBA = """\
 @jit
 def everything(x, slope):
@@ -252,11 +262,11 @@ def everything(x, slope):
 """
 
 
-def horner(dtype, literal):
+def horner(dtype, literal, name="size"):
     coefficients = getattr(EXPM1_TAIL, dtype)
     text = literal(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
-        text = f"({text} * size + {literal(coefficient)})"
+        text = f"({text} * {name} + {literal(coefficient)})"
     return text
 
 
@@ -267,6 +277,46 @@ def test_cython_text():
     double = lowering.lower([everything], CythonDialect("float64"))
     assert double.startswith("cdef inline double everything_float64(double x, double slope) noexcept nogil:\n")
     assert f"(<double>{LOG2_E.float64!r})" in double
+
+
+def test_c_text():
+    expected = C.replace("HORNER", horner("float32", lambda value: f"({value:.9g}f)", "size_"))
+    assert lowering.lower([everything], CDialect("float32")) == expected.replace("LOG2_E", f"{LOG2_E.float32:.9g}")
+    double = lowering.lower([everything], CDialect("float64"))
+    assert double.startswith("FASTACT_INLINE double fastact_everything_float64(double x, double slope)\n{\n")
+    assert f"({LOG2_E.float64!r})" in double
+
+
+def unused_argument(x, slope):
+    return x
+
+
+def test_c_is_silent_about_an_unused_argument():
+    assert "    (void)slope;\n    return x;\n" in lowering.lower([unused_argument], CDialect("float64"))
+
+
+@pytest.mark.parametrize(
+    "value, single, double",
+    [
+        (0.0, "(0.0f)", "(0.0)"),
+        (-0.0, "(-0.0f)", "(-0.0)"),
+        (3.0, "(3.0f)", "(3.0)"),
+        (2.0**64, "(1.84467441e+19f)", "(1.8446744073709552e+19)"),
+        (float.fromhex("0x1.99999ap-4"), "(0.100000001f)", "(0.10000000149011612)"),
+        (2.0**-149, "(1.40129846e-45f)", "(1.401298464324817e-45)"),
+    ],
+)
+def test_c_literals(value, single, double):
+    assert CDialect("float32").literal(value) == single
+    assert CDialect("float64").literal(value) == double
+    assert np.float32(single.strip("(f)")) == value
+    assert float(double.strip("()")) == value
+
+
+@pytest.mark.parametrize("value", [0.1, 1 + 2.0**-30, np.inf, np.nan])
+def test_c_literal_that_would_be_rounded_is_refused(value):
+    with pytest.raises(ValueError, match=r"^value: got .*; accepted: a finite number that is exact in float32$"):
+        CDialect("float32").literal(float(value))
 
 
 def test_numba_text():
@@ -291,6 +341,11 @@ def test_no_bare_literal(row, direction, dtype):
     own, other = {"float32": ("float", "double"), "float64": ("double", "float")}[dtype]
     assert re.findall(rf"<{other}>|\b{other} \w", cython) == []
     rest = re.sub(rf"\(<{own}>-?[0-9.]+(?:e[+-]?[0-9]+)?\)", "", cython)
+    assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
+
+    c = lowering.lower(formulas, CDialect(dtype))
+    assert re.findall(rf"\b{other} \w", c) == []
+    rest = re.sub(rf"\(-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?{'f' if dtype == 'float32' else ''}\)", "", c)
     assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
 
     numba = ast.parse(lowering.lower(formulas, NumbaDialect(dtype)))

@@ -1,8 +1,9 @@
 """The few things a formula may use besides ``+ - * /``, comparisons and conditional expressions.
 
 Here they are ordinary Python on float64, so that every formula runs as it stands.  Their machine versions, one set
-for C (``src_cy/bits.h``) and one for Numba (``backends/numba_kernels.py``), must do the same in both precisions.
-Nothing else may be called from a formula: a libm call would stop the compilers from vectorising the loop around it.
+for C (``include/fastact_primitives.h``) and one for Numba (``backends/numba_kernels.py``), must do the same in both
+precisions.  Nothing else may be called from a formula: a libm call would stop the compilers from vectorising the loop
+around it.
 """
 
 from __future__ import annotations
