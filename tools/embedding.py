@@ -2,7 +2,8 @@
 
 ``fastact/include/fastact_inline.h`` holds every formula as an inline function, by the same lowering that makes the
 compiled kernels; ``fastact/inline.pxd`` offers it to Cython.  ``fastact/__init__.pxd`` declares the compiled functions
-of ``src_cy/embedding.pyx.in``.  All are committed, so that a reader finds them and an installation needs no step.  ``tests/test_inline_header.py`` fails when they are not what this would write.
+of ``src_cy/embedding.pyx.in``.  All are committed, so that a reader finds them and an installation needs no step.
+``tests/test_inline_header.py`` fails when they are not what this would write.
 
 The floors below the compiled modules are loaded under a name of their own, so nothing has to be built to run this,
 and a process that has imported fastact keeps it.
