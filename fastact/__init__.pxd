@@ -17,6 +17,7 @@ arrays are split over threads, as in Python; inside an OpenMP region (``prange``
 compiler's own.
 """
 
+cimport cython
 from cython cimport floating
 
 cdef enum:
@@ -37,7 +38,8 @@ cdef inline int relu_view(const floating[::1] x, floating[::1] out) noexcept nog
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return relu(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return relu(&x[0], &out[0], x.shape[0])
 
 cdef int relu_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int relu_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -53,7 +55,8 @@ cdef inline int relu_backward_view(const floating[::1] grad, const floating[::1]
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return relu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return relu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int relu_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count) noexcept nogil
 cdef int relu_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count) noexcept nogil
@@ -69,7 +72,8 @@ cdef inline int relu_backward_from_output_view(const floating[::1] grad, const f
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return relu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return relu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
 
 cdef int leaky_relu_float32(const float *x, float *out, Py_ssize_t count, double negative_slope) noexcept nogil
 cdef int leaky_relu_float64(const double *x, double *out, Py_ssize_t count, double negative_slope) noexcept nogil
@@ -85,7 +89,8 @@ cdef inline int leaky_relu_view(const floating[::1] x, floating[::1] out, double
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return leaky_relu(&x[0], &out[0], x.shape[0], negative_slope)
+    with cython.boundscheck(False):
+        return leaky_relu(&x[0], &out[0], x.shape[0], negative_slope)
 
 cdef int leaky_relu_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count, double negative_slope) noexcept nogil
 cdef int leaky_relu_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count, double negative_slope) noexcept nogil
@@ -101,7 +106,8 @@ cdef inline int leaky_relu_backward_view(const floating[::1] grad, const floatin
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return leaky_relu_backward(&grad[0], &x[0], &out[0], grad.shape[0], negative_slope)
+    with cython.boundscheck(False):
+        return leaky_relu_backward(&grad[0], &x[0], &out[0], grad.shape[0], negative_slope)
 
 cdef int leaky_relu_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count, double negative_slope) noexcept nogil
 cdef int leaky_relu_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count, double negative_slope) noexcept nogil
@@ -117,7 +123,8 @@ cdef inline int leaky_relu_backward_from_output_view(const floating[::1] grad, c
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return leaky_relu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], negative_slope)
+    with cython.boundscheck(False):
+        return leaky_relu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], negative_slope)
 
 cdef int prelu_float32(const float *x, const float *weight, float *out, Py_ssize_t count) noexcept nogil
 cdef int prelu_float64(const double *x, const double *weight, double *out, Py_ssize_t count) noexcept nogil
@@ -133,7 +140,8 @@ cdef inline int prelu_view(const floating[::1] x, const floating[::1] weight, fl
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return prelu(&x[0], &weight[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return prelu(&x[0], &weight[0], &out[0], x.shape[0])
 
 cdef int prelu_backward_float32(const float *grad, const float *x, const float *weight, float *out, float *weight_gradient, Py_ssize_t count) noexcept nogil
 cdef int prelu_backward_float64(const double *grad, const double *x, const double *weight, double *out, double *weight_gradient, Py_ssize_t count) noexcept nogil
@@ -149,7 +157,8 @@ cdef inline int prelu_backward_view(const floating[::1] grad, const floating[::1
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return prelu_backward(&grad[0], &x[0], &weight[0], &out[0], &weight_gradient[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return prelu_backward(&grad[0], &x[0], &weight[0], &out[0], &weight_gradient[0], grad.shape[0])
 
 cdef int elu_float32(const float *x, float *out, Py_ssize_t count, double alpha) noexcept nogil
 cdef int elu_float64(const double *x, double *out, Py_ssize_t count, double alpha) noexcept nogil
@@ -165,7 +174,8 @@ cdef inline int elu_view(const floating[::1] x, floating[::1] out, double alpha)
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return elu(&x[0], &out[0], x.shape[0], alpha)
+    with cython.boundscheck(False):
+        return elu(&x[0], &out[0], x.shape[0], alpha)
 
 cdef int elu_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count, double alpha) noexcept nogil
 cdef int elu_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count, double alpha) noexcept nogil
@@ -181,7 +191,8 @@ cdef inline int elu_backward_view(const floating[::1] grad, const floating[::1] 
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return elu_backward(&grad[0], &x[0], &out[0], grad.shape[0], alpha)
+    with cython.boundscheck(False):
+        return elu_backward(&grad[0], &x[0], &out[0], grad.shape[0], alpha)
 
 cdef int elu_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count, double alpha) noexcept nogil
 cdef int elu_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count, double alpha) noexcept nogil
@@ -197,7 +208,8 @@ cdef inline int elu_backward_from_output_view(const floating[::1] grad, const fl
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return elu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], alpha)
+    with cython.boundscheck(False):
+        return elu_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], alpha)
 
 cdef int gelu_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int gelu_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -213,7 +225,8 @@ cdef inline int gelu_view(const floating[::1] x, floating[::1] out) noexcept nog
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return gelu(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return gelu(&x[0], &out[0], x.shape[0])
 
 cdef int gelu_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int gelu_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -229,7 +242,8 @@ cdef inline int gelu_backward_view(const floating[::1] grad, const floating[::1]
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return gelu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return gelu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int gelu_tanh_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int gelu_tanh_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -245,7 +259,8 @@ cdef inline int gelu_tanh_view(const floating[::1] x, floating[::1] out) noexcep
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return gelu_tanh(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return gelu_tanh(&x[0], &out[0], x.shape[0])
 
 cdef int gelu_tanh_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int gelu_tanh_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -261,7 +276,8 @@ cdef inline int gelu_tanh_backward_view(const floating[::1] grad, const floating
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return gelu_tanh_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return gelu_tanh_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int sigmoid_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int sigmoid_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -277,7 +293,8 @@ cdef inline int sigmoid_view(const floating[::1] x, floating[::1] out) noexcept 
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return sigmoid(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return sigmoid(&x[0], &out[0], x.shape[0])
 
 cdef int sigmoid_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int sigmoid_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -293,7 +310,8 @@ cdef inline int sigmoid_backward_view(const floating[::1] grad, const floating[:
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return sigmoid_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return sigmoid_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int sigmoid_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count) noexcept nogil
 cdef int sigmoid_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count) noexcept nogil
@@ -309,7 +327,8 @@ cdef inline int sigmoid_backward_from_output_view(const floating[::1] grad, cons
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return sigmoid_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return sigmoid_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
 
 cdef int tanh_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int tanh_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -325,7 +344,8 @@ cdef inline int tanh_view(const floating[::1] x, floating[::1] out) noexcept nog
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return tanh(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return tanh(&x[0], &out[0], x.shape[0])
 
 cdef int tanh_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int tanh_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -341,7 +361,8 @@ cdef inline int tanh_backward_view(const floating[::1] grad, const floating[::1]
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return tanh_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return tanh_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int tanh_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count) noexcept nogil
 cdef int tanh_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count) noexcept nogil
@@ -357,7 +378,8 @@ cdef inline int tanh_backward_from_output_view(const floating[::1] grad, const f
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return tanh_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return tanh_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0])
 
 cdef int silu_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int silu_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -373,7 +395,8 @@ cdef inline int silu_view(const floating[::1] x, floating[::1] out) noexcept nog
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return silu(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return silu(&x[0], &out[0], x.shape[0])
 
 cdef int silu_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int silu_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -389,7 +412,8 @@ cdef inline int silu_backward_view(const floating[::1] grad, const floating[::1]
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return silu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return silu_backward(&grad[0], &x[0], &out[0], grad.shape[0])
 
 cdef int softplus_float32(const float *x, float *out, Py_ssize_t count, double beta) noexcept nogil
 cdef int softplus_float64(const double *x, double *out, Py_ssize_t count, double beta) noexcept nogil
@@ -405,7 +429,8 @@ cdef inline int softplus_view(const floating[::1] x, floating[::1] out, double b
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return softplus(&x[0], &out[0], x.shape[0], beta)
+    with cython.boundscheck(False):
+        return softplus(&x[0], &out[0], x.shape[0], beta)
 
 cdef int softplus_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count, double beta) noexcept nogil
 cdef int softplus_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count, double beta) noexcept nogil
@@ -421,7 +446,8 @@ cdef inline int softplus_backward_view(const floating[::1] grad, const floating[
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return softplus_backward(&grad[0], &x[0], &out[0], grad.shape[0], beta)
+    with cython.boundscheck(False):
+        return softplus_backward(&grad[0], &x[0], &out[0], grad.shape[0], beta)
 
 cdef int softplus_backward_from_output_float32(const float *grad, const float *y, float *out, Py_ssize_t count, double beta) noexcept nogil
 cdef int softplus_backward_from_output_float64(const double *grad, const double *y, double *out, Py_ssize_t count, double beta) noexcept nogil
@@ -437,7 +463,8 @@ cdef inline int softplus_backward_from_output_view(const floating[::1] grad, con
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return softplus_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], beta)
+    with cython.boundscheck(False):
+        return softplus_backward_from_output(&grad[0], &y[0], &out[0], grad.shape[0], beta)
 
 cdef int mish_float32(const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int mish_float64(const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -453,7 +480,8 @@ cdef inline int mish_view(const floating[::1] x, floating[::1] out) noexcept nog
         return DIFFERENT_LENGTHS
     if x.shape[0] == 0:
         return 0
-    return mish(&x[0], &out[0], x.shape[0])
+    with cython.boundscheck(False):
+        return mish(&x[0], &out[0], x.shape[0])
 
 cdef int mish_backward_float32(const float *grad, const float *x, float *out, Py_ssize_t count) noexcept nogil
 cdef int mish_backward_float64(const double *grad, const double *x, double *out, Py_ssize_t count) noexcept nogil
@@ -469,4 +497,5 @@ cdef inline int mish_backward_view(const floating[::1] grad, const floating[::1]
         return DIFFERENT_LENGTHS
     if grad.shape[0] == 0:
         return 0
-    return mish_backward(&grad[0], &x[0], &out[0], grad.shape[0])
+    with cython.boundscheck(False):
+        return mish_backward(&grad[0], &x[0], &out[0], grad.shape[0])

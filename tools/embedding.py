@@ -101,6 +101,7 @@ arrays are split over threads, as in Python; inside an OpenMP region (``prange``
 compiler's own.
 \"\"\"
 
+cimport cython
 from cython cimport floating
 
 cdef enum:
@@ -233,7 +234,8 @@ def array_functions(function):
         "        return DIFFERENT_LENGTHS",
         f"    if {first}.shape[0] == 0:",
         "        return 0",
-        f"    return {function.name}({by_pointer})",
+        "    with cython.boundscheck(False):",
+        f"        return {function.name}({by_pointer})",
     ]
     return "\n".join(lines) + "\n"
 
