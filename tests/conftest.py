@@ -6,6 +6,9 @@ A test that takes ``backend`` runs once for each of them; the choice is undone a
 because kernels stay: Numba compiles each of its kernels once in a session.
 """
 
+from pathlib import Path
+
+import environments
 import pytest
 from cases import BACKENDS, BACKWARD_FUNCTIONS, DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, ROWS, supply
 
@@ -71,3 +74,47 @@ def two_threads():
         yield
     for function in fastact.dispatch.FUNCTIONS.values():
         function.parallel_from = before[function.name]
+
+
+# --- the wheel, and environments to install it in ------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    parser.addoption("--wheel", metavar="PATH", help="a wheel to test, instead of one built from these sources")
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory):
+    """The source distribution and the wheel made of it, as paths; built once, about 25 s."""
+    try:
+        return environments.build(tmp_path_factory.mktemp("distributions"))
+    except environments.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def wheel(request):
+    """Path of the wheel: the one given by ``--wheel``, or the one built from these sources."""
+    given = request.config.getoption("--wheel")
+    return Path(given).resolve() if given else request.getfixturevalue("distributions")[1]
+
+
+@pytest.fixture(scope="session")
+def make_environment(tmp_path_factory):
+    """A function that makes a clean environment with what it is told to install: see ``environments.create``."""
+
+    def make(*words, **options):
+        try:
+            return environments.create(tmp_path_factory.mktemp("environment"), *words, **options)
+        except environments.Unavailable as reason:
+            pytest.skip(str(reason))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def installed_environment(make_environment, wheel):
+    """A clean environment with the wheel and NumPy, without Numba or a compiler.  Shared: install nothing in it."""
+    environment = make_environment("numpy>=2", compilers=False)
+    environment.install("--no-deps", wheel)
+    return environment

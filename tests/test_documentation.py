@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from environments import has_sources
 from interpreters import run_python
 
 import fastact
@@ -25,6 +26,7 @@ SECTIONS = ["Parameters", "Returns", "Raises", "Notes", "Examples"]
 ACTIVATIONS = [
     name for name in fastact.__all__ if isinstance(getattr(fastact, name), fastact._core.ElementwiseFunction)
 ]
+needs_sources = pytest.mark.skipif(not has_sources(), reason="names the sources, which are not beside the tests")
 OTHERS = sorted(set(fastact.__all__) - set(ACTIVATIONS) - {"ufuncs"})
 
 
@@ -122,6 +124,7 @@ def paths_named(text):
     return sorted({*links, *(word for word in code if re.fullmatch(own, word))})
 
 
+@needs_sources
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_are_named_exist(document):
     named = paths_named((ROOT / document).read_text())
@@ -139,11 +142,13 @@ def tree():
     return described
 
 
+@needs_sources
 def test_tree_names_files_that_exist():
     missing = [path for path in tree() if not path.endswith("_core.so") and not list(ROOT.glob(path))]
     assert missing == []
 
 
+@needs_sources
 def test_tree_names_every_file():
     """But for formulas, which come with each family, and what is generated."""
     described = tree()

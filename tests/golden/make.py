@@ -32,8 +32,11 @@ NAMES = "exp expm1 log log1p sqrt sin cos tan atan asinh sinh cosh tanh erf erfc
 
 
 def load_catalogue():
-    """``fastact/catalogue.py`` without importing fastact."""
-    spec = importlib.util.spec_from_file_location("catalogue", HERE.parents[1] / "fastact" / "catalogue.py")
+    """``fastact/catalogue.py`` without importing fastact: the checkout's, or that of a wheel whose tests run alone."""
+    package = HERE.parents[1] / "fastact"
+    if not package.exists():
+        package = Path(importlib.util.find_spec("fastact").origin).parent
+    spec = importlib.util.spec_from_file_location("catalogue", package / "catalogue.py")
     module = importlib.util.module_from_spec(spec)
     # the classes in it look their module up by name
     sys.modules["catalogue"] = module
