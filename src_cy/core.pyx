@@ -53,6 +53,7 @@ cdef extern from "Python.h":
         Py_ssize_t tp_vectorcall_offset
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
+    void PyErr_SetObject(object, object)
     void PyErr_WriteUnraisable(object)
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
     Py_ssize_t PyTuple_GET_SIZE(PyObject *)

@@ -257,7 +257,9 @@ cdef Kernel *resolve(Entry *entry, int precision) noexcept with gil:
     if entry.active[precision] is NULL:
         try:
             resolver(<object> entry.owner, "float64" if precision else "float32")
-        except BaseException:
+        except BaseException as error:
+            # what was caught is no longer the current exception, and only that one is printed
+            PyErr_SetObject(type(error), error)
             PyErr_WriteUnraisable(<object> entry.owner)
             for backend in range(3):
                 if entry.kernels[backend][precision].function is not NULL:

@@ -2,7 +2,8 @@
  * the address space, whether an output overlaps itself, an input or another output; and the message if so.
  *
  * No address is read or written here.  Overlap is decided for what callers do (the same array, apart, columns or rows
- * or elements of one array that alternate); an arrangement that is apart in a way not seen here is refused.
+ * or elements of one array that alternate); an arrangement that is apart in a way not seen here is refused.  Everything
+ * is computed without overflow: once an operand is placed, no product of its steps and lengths leaves a ptrdiff_t.
  */
 #ifndef FASTACT_OPERANDS_H
 #define FASTACT_OPERANDS_H
@@ -43,12 +44,17 @@ typedef struct fastact_operand {
     uintptr_t low, high; /* first byte, and the one after the last */
 } fastact_operand;
 
+/* More bytes than any process has: x86-64 and RISC-V give one 2^56 at most.  A caller's steps beyond it are a mistake that
+ * would otherwise end the process.  Small enough that sums and one more step never overflow. */
+#define FASTACT_MOST_BYTES (PTRDIFF_MAX >> (sizeof(void *) > 4 ? 6 : 0))
+#define FASTACT_MOST_ELEMENTS (FASTACT_MOST_BYTES / 8)
+
 static inline uintptr_t fastact_magnitude(ptrdiff_t step)
 {
     return step < 0 ? (uintptr_t)0 - (uintptr_t)step : (uintptr_t)step;
 }
 
-/* Bytes from the first to the last of `count` elements; 0 if they are more than the address space has. */
+/* Bytes from the first to the last of `count` elements; 0 if they are more than memory can hold. */
 static inline int fastact_span(ptrdiff_t count, ptrdiff_t step, uintptr_t *span)
 {
     uintptr_t steps = (uintptr_t)(count - 1), bytes = fastact_magnitude(step);
@@ -60,7 +66,7 @@ static inline int fastact_span(ptrdiff_t count, ptrdiff_t step, uintptr_t *span)
         return 0;
     *span = steps * bytes;
 #endif
-    return *span <= (uintptr_t)PTRDIFF_MAX;
+    return *span <= (uintptr_t)FASTACT_MOST_BYTES;
 }
 
 /* Fill in an operand; 0 if it leaves the address space. */
@@ -92,29 +98,35 @@ static inline int fastact_is_spread(const fastact_operand *operand, ptrdiff_t ro
            (rows == 1 || columns == 1 || row_step >= row_bytes || step >= column_bytes);
 }
 
+/* Bytes that `count` elements touch of what recurs with a period: those of one element if their step is a multiple of
+ * it, as that of the real parts of a complex matrix is, from row to row. */
+static inline uintptr_t fastact_stretch(ptrdiff_t count, ptrdiff_t step, uintptr_t period, uintptr_t size)
+{
+    uintptr_t bytes = fastact_magnitude(step);
+    return (bytes % period ? (uintptr_t)(count - 1) * bytes : 0) + size;
+}
+
 /* Whether stretches that recur with one period, a of `a_bytes` and b of `b_bytes`, never meet. */
 static inline int fastact_alternate(uintptr_t a, uintptr_t a_bytes, uintptr_t b, uintptr_t b_bytes, uintptr_t period)
 {
-    uintptr_t offset;
-    if (!period)
-        return 0;
-    offset = a >= b ? (a - b) % period : (period - (b - a) % period) % period;
+    uintptr_t offset = a >= b ? (a - b) % period : (period - (b - a) % period) % period;
     return offset >= b_bytes && a_bytes <= period && offset <= period - a_bytes;
 }
 
 static inline int fastact_are_apart(const fastact_operand *a, const fastact_operand *b, ptrdiff_t rows,
                                     ptrdiff_t columns, ptrdiff_t size)
 {
-    uintptr_t unit = (uintptr_t)size, row_span = (uintptr_t)(rows - 1), column_span = (uintptr_t)(columns - 1);
+    uintptr_t unit = (uintptr_t)size, period = fastact_magnitude(a->row_step);
     if (a->high <= b->low || b->high <= a->low)
         return 1;
-    if (a->row_step == b->row_step &&
-        fastact_alternate(a->low, column_span * fastact_magnitude(a->step) + unit, b->low,
-                          column_span * fastact_magnitude(b->step) + unit, fastact_magnitude(a->row_step)))
+    if (period && period == fastact_magnitude(b->row_step) &&
+        fastact_alternate(a->low, fastact_stretch(columns, a->step, period, unit), b->low,
+                          fastact_stretch(columns, b->step, period, unit), period))
         return 1;
-    return a->step == b->step &&
-           fastact_alternate(a->low, row_span * fastact_magnitude(a->row_step) + unit, b->low,
-                             row_span * fastact_magnitude(b->row_step) + unit, fastact_magnitude(a->step));
+    period = fastact_magnitude(a->step);
+    return period && period == fastact_magnitude(b->step) &&
+           fastact_alternate(a->low, fastact_stretch(rows, a->row_step, period, unit), b->low,
+                             fastact_stretch(rows, b->row_step, period, unit), period);
 }
 
 static inline int fastact_are_the_same(const fastact_operand *a, const fastact_operand *b)

@@ -51,6 +51,7 @@ cdef extern from "operands.h" nogil:
         FASTACT_ERROR_DIRECTION, FASTACT_ERROR_OPERANDS, FASTACT_ERROR_PARAMETER, FASTACT_ERROR_STRIDE
         FASTACT_ERROR_OVERLAP, FASTACT_ERROR_THREADS, FASTACT_ERROR_NO_KERNEL, FASTACT_ERROR_VERSION
         FASTACT_ERROR_MEMORY
+    Py_ssize_t FASTACT_MOST_ELEMENTS
     const char *fastact_message()
     int fastact_fail(int status, const char *format, ...)
     bint fastact_place(fastact_operand *operand, const void *data, Py_ssize_t rows, Py_ssize_t row_step,
@@ -77,8 +78,6 @@ cdef extern from *:
 cdef enum:
     MAX_THREADS = 1024
     MAX_DIRECTIONS = 3
-
-cdef Py_ssize_t MOST_ELEMENTS = PY_SSIZE_T_MAX // 8
 
 cdef struct Name:
     # An activation under one of its names; a list that only grows, at its head, so that readers need no lock.
@@ -126,7 +125,7 @@ cdef int table_kernel(const void *function, int dtype, kernel_function *kernel) 
     cdef Kernel *found
     cdef int status
     if entry is NULL or kernel is NULL:
-        return fastact_fail(FASTACT_ERROR_NULL, "function, kernel: got NULL")
+        return fastact_fail(FASTACT_ERROR_NULL, "%s: got NULL", "function" if entry is NULL else "kernel")
     status = check_dtype(entry, dtype)
     if status != FASTACT_OK:
         return status
@@ -196,13 +195,10 @@ cdef int finish(Entry *entry, int dtype, fastact_operand *operands, Py_ssize_t r
     return FASTACT_OK
 
 
-cdef int check_call(const Entry *entry, int dtype, Py_ssize_t rows, Py_ssize_t columns, int threads) noexcept nogil:
+cdef int check_call(const Entry *entry, int dtype, int threads) noexcept nogil:
     cdef int status = check_dtype(entry, dtype)
     if status != FASTACT_OK:
         return status
-    if rows < 0 or columns < 0 or columns > MOST_ELEMENTS or (rows > 1 and columns > MOST_ELEMENTS // rows):
-        return fastact_fail(FASTACT_ERROR_LENGTH, "%s: rows, columns: got %td, %td; accepted: 0 and more, in all no more "
-                            "than memory can hold", entry.name, rows, columns)
     if not 0 <= threads <= MAX_THREADS:
         return fastact_fail(FASTACT_ERROR_THREADS, "%s: threads: got %d; accepted: 0 (as many as the process allows) to "
                             "%d", entry.name, threads, <int> MAX_THREADS)
@@ -230,11 +226,16 @@ cdef int table_apply(const void *function, int dtype, const void **inputs, void 
     cdef int k, status
     if entry is NULL:
         return fastact_fail(FASTACT_ERROR_NULL, "function: got NULL; accepted: what find() returned")
-    status = check_call(entry, dtype, 1, count, threads)
-    if status != FASTACT_OK or count == 0:
+    status = check_call(entry, dtype, threads)
+    if status != FASTACT_OK:
         return status
+    if not 0 <= count <= FASTACT_MOST_ELEMENTS:
+        return fastact_fail(FASTACT_ERROR_LENGTH, "%s: count: got %td; accepted: 0 and more, no more than memory can hold",
+                            entry.name, count)
+    if count == 0:
+        return FASTACT_OK
     if inputs is NULL or outputs is NULL:
-        return fastact_fail(FASTACT_ERROR_NULL, "%s: inputs, outputs: got NULL", entry.name)
+        return fastact_fail(FASTACT_ERROR_NULL, "%s: %s: got NULL", entry.name, "inputs" if inputs is NULL else "outputs")
     size = element_size(dtype)
     for k in range(entry.n_inputs + entry.n_outputs):
         status = place(entry, &operands[k], k, inputs[k] if k < entry.n_inputs else outputs[k - entry.n_inputs],
@@ -251,20 +252,25 @@ cdef int table_run(const void *function, const fastact_call *call) noexcept nogi
     cdef const fastact_output *target
     cdef int k, status
     if entry is NULL or call is NULL:
-        return fastact_fail(FASTACT_ERROR_NULL, "function, call: got NULL")
+        return fastact_fail(FASTACT_ERROR_NULL, "%s: got NULL", "function" if entry is NULL else "call")
     if call.size != sizeof(fastact_call):
         return fastact_fail(FASTACT_ERROR_VERSION, "%s: call->size: got %zu; accepted: %zu (sizeof(fastact_call))",
                             entry.name, call.size, sizeof(fastact_call))
-    status = check_call(entry, call.dtype, call.rows, call.columns, call.threads)
+    status = check_call(entry, call.dtype, call.threads)
     if status != FASTACT_OK:
         return status
+    if (call.rows < 0 or call.columns < 0 or call.columns > FASTACT_MOST_ELEMENTS
+            or (call.rows > 1 and call.columns > FASTACT_MOST_ELEMENTS // call.rows)):
+        return fastact_fail(FASTACT_ERROR_LENGTH, "%s: rows, columns: got %td, %td; accepted: 0 and more, in all no more "
+                            "than memory can hold", entry.name, call.rows, call.columns)
     if call.n_inputs != entry.n_inputs or call.n_outputs != entry.n_outputs:
         return fastact_fail(FASTACT_ERROR_OPERANDS, "%s: n_inputs, n_outputs: got %d, %d; accepted: %d, %d", entry.name,
                             call.n_inputs, call.n_outputs, entry.n_inputs, entry.n_outputs)
     if call.rows == 0 or call.columns == 0:
         return FASTACT_OK
     if call.inputs is NULL or call.outputs is NULL:
-        return fastact_fail(FASTACT_ERROR_NULL, "%s: inputs, outputs: got NULL", entry.name)
+        return fastact_fail(FASTACT_ERROR_NULL, "%s: %s: got NULL", entry.name,
+                            "inputs" if call.inputs is NULL else "outputs")
     for k in range(entry.n_inputs):
         source = &call.inputs[k]
         status = place(entry, &operands[k], k, source.data, call.rows, source.row_step, call.columns, source.step,
@@ -310,7 +316,8 @@ cdef const char *table_activation(int index) noexcept nogil:
 cdef int table_describe(const void *function, fastact_description *description) noexcept nogil:
     cdef Entry *entry = <Entry *> function
     if entry is NULL or description is NULL:
-        return fastact_fail(FASTACT_ERROR_NULL, "function, description: got NULL")
+        return fastact_fail(FASTACT_ERROR_NULL, "%s: got NULL",
+                            "function" if entry is NULL else "description")
     if description.size != sizeof(fastact_description):
         return fastact_fail(FASTACT_ERROR_VERSION, "%s: description->size: got %zu; accepted: %zu "
                             "(sizeof(fastact_description))", entry.name, description.size, sizeof(fastact_description))
@@ -326,12 +333,12 @@ cdef int table_sum_channels(int dtype, const void *terms, Py_ssize_t count, Py_s
     cdef Channels channels
     if not 0 <= dtype <= FASTACT_FLOAT64:
         return fastact_fail(FASTACT_ERROR_DTYPE, "sum_channels: dtype: got %d; accepted: 0 (float32), 1 (float64)", dtype)
-    if (channel_count < 1 or inner < 1 or not 0 <= count <= MOST_ELEMENTS or channel_count > MOST_ELEMENTS // inner
+    if (channel_count < 1 or inner < 1 or not 0 <= count <= FASTACT_MOST_ELEMENTS or channel_count > FASTACT_MOST_ELEMENTS // inner
             or count % (channel_count * inner)):
         return fastact_fail(FASTACT_ERROR_LENGTH, "sum_channels: count, channels, inner: got %td, %td, %td; accepted: 1 "
                             "and more, a count that is a multiple of both together", count, channel_count, inner)
     if sums is NULL or (terms is NULL and count):
-        return fastact_fail(FASTACT_ERROR_NULL, "sum_channels: terms, sums: got NULL")
+        return fastact_fail(FASTACT_ERROR_NULL, "sum_channels: %s: got NULL", "sums" if sums is NULL else "terms")
     channels.count, channels.inner = channel_count, inner
     if sum_channels(dtype, <const char *> terms, count, &channels, sums) < 0:
         return fastact_fail(FASTACT_ERROR_MEMORY, "sum_channels: no memory for %td channels", channel_count)

@@ -200,10 +200,16 @@ static inline int fastact_run(const fastact_function *function, const fastact_ca
 }
 
 #ifndef FASTACT_NO_PYTHON
-/* Find the table of the installed package.  Needs the GIL; returns 0, or -1 with an ImportError set. */
+/* Find the table of the installed package.  Needs the GIL; returns 0, or -1 with an exception set: an ImportError, or
+ * what the import of fastact raised. */
 static inline int fastact_import(void)
 {
-    const fastact_table *table = (const fastact_table *)PyCapsule_Import(FASTACT_CAPSULE, 0);
+    const fastact_table *table;
+    PyObject *package = PyImport_ImportModule("fastact"); /* PyCapsule_Import would not tell why it fails */
+    if (!package)
+        return -1;
+    Py_DECREF(package);
+    table = (const fastact_table *)PyCapsule_Import(FASTACT_CAPSULE, 0);
     if (!table) {
         if (PyErr_ExceptionMatches(PyExc_AttributeError))
             PyErr_SetString(PyExc_ImportError,
