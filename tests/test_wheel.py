@@ -54,8 +54,10 @@ def test_compiled_modules(contents):
 
 @pytest.mark.parametrize(
     "name",
-    """py.typed __init__.pyi _core.pyi ufuncs.pyi __init__.pxd inline.pxd
-    include/fastact.h include/fastact_inline.h include/fastact_primitives.h""".split(),
+    [
+        *("py.typed", "__init__.pyi", "_core.pyi", "ufuncs.pyi", "__init__.pxd", "inline.pxd", "table.pxd"),
+        *("include/fastact.h", "include/fastact_inline.h", "include/fastact_primitives.h"),
+    ],
 )
 def test_what_others_need_is_there(contents, name):
     assert f"fastact/{name}" in contents

@@ -35,7 +35,8 @@ SCRIPT = """
 import os, shutil, fastact
 print("fastact", fastact.__version__, "from", os.path.dirname(fastact.__file__))
 print("backends:", *fastact.available_backends())
-print("compilers on PATH:", *[name for name in ("cc", "gcc", "clang", "cl", "cython") if shutil.which(name)] or ["none"])
+compilers = [name for name in ("cc", "gcc", "clang", "cl", "cython") if shutil.which(name)]
+print("compilers on PATH:", *compilers or ["none"])
 """
 
 
