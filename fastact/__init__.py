@@ -3,6 +3,8 @@
 The functions themselves (``gelu``, ``gelu_backward``, ...) are made from ``catalogue.ACTIVATIONS``.
 """
 
+from sys import modules as _modules
+
 from . import _core, calls, dispatch, documentation, embedding, threads, ufuncs
 from .catalogue import ALIASES
 from .dispatch import available_backends, get_backend, set_backend, use_backend
@@ -39,6 +41,10 @@ __all__ = [
     "ufuncs",
     "use_backend",
 ]
+
+if "fastact_numba" in _modules:
+    # Numba has looked for extensions before this import (fastact_numba.py)
+    _modules["fastact_numba"].init()
 
 
 def __getattr__(name: str) -> object:

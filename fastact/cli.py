@@ -24,17 +24,23 @@ _COMMANDS = {
 _OPTIONAL = ("rich", "sklearn", "scipy", "joblib", "threadpoolctl", "pytest", "pytest_benchmark")
 
 
+class _Includes(argparse.Action):
+    """Prints a line as it is: argparse's own ``version`` would break a long path in two."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> None:
+        print(f"-I{embedding.get_include()}")
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 if it cannot be done here, 2 for wrong arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="fastact", description="Activation functions for CPUs.")
     parser.add_argument("--version", action="version", version=f"fastact {__version__}")
-    parser.add_argument(
-        "--includes",
-        action="version",
-        version=f"-I{embedding.get_include()}",
-        help="print the C compiler's option for fastact.h and exit",
-    )
+    parser.add_argument("--includes", action=_Includes, help="print the C compiler's option for fastact.h and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     info = commands.add_parser("info", help="what serves here, and why", description="What serves here, and why.")
     info.add_argument("--json", action="store_true", help="print JSON")

@@ -54,7 +54,7 @@ def test_sanitized(tmp_path):
     pytest.importorskip("Cython")
     if not (SOURCES / "setup.py").exists() or libraries() is None:
         pytest.skip("no sources, or no AddressSanitizer")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "fastact_command.py"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "fastact_command.py", "fastact_numba.py"):
         shutil.copy(SOURCES / name, tmp_path)
     for name in ("fastact", "src_cy", "tests"):
         shutil.copytree(SOURCES / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__", "golden"))

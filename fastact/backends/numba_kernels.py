@@ -1,7 +1,8 @@
 """Kernels compiled by Numba from the lowered formulas, on first use; numba is imported no sooner.
 
-Two faces.  ``kernel`` gives ``@cfunc`` pointers for the driver, which threads them like the compiled ones.
-``vectorized`` gives ``@vectorize`` ufuncs for people who build with Numba.
+Three faces of one function, ``element``: ``kernel`` puts it into a loop and gives ``@cfunc`` pointers for the driver,
+which threads them like the compiled ones; ``vectorized`` gives ``@vectorize`` ufuncs; and ``numba_extension.py`` lets
+people's own jitted code call it.
 
 What is particular to Numba, all of it measured (DESIGN §5):
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 DISTINCT = True
 
 _LOOPS = {f"{row.name}_{direction}": (row, direction) for row in ACTIVATIONS for direction in row.directions}
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+#: What formulas are compiled with, whatever the options of the code that they are inlined into.
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
 # Numba's compiler is not re-entrant for one dispatcher; the lock also keeps two threads from compiling the same thing.
 _lock = threading.RLock()
 _compiled: dict[tuple[str, str], Any] = {}
@@ -65,7 +67,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
         "float64": (np.float64, np.int64, 52),
     }
     T, bits, shift = precisions[dtype]
-    jit = numba.njit(forceinline=True, **_OPTIONS)
+    jit = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
     integer, shift_by = bits, bits(shift)
     all_but_sign, sign_bit = bits(np.iinfo(bits).max), bits(np.iinfo(bits).min)
 
@@ -108,28 +110,50 @@ def _primitives(dtype: str) -> dict[str, Any]:
     }
 
 
-def _namespace(loop: lowering.Loop, dtype: str) -> dict[str, Any]:
-    """The lowered formulas of a loop as Numba functions, by name."""
-    namespace = dict(_primitives(dtype))
+@functools.cache
+def _formulas(dtype: str) -> dict[str, Any]:
+    """All lowered formulas of one precision as Numba functions, by name; nothing is compiled before it is called."""
     from .. import lowering
 
-    source = lowering.lower(list(loop.formulas), lowering.NumbaDialect(dtype))
-    exec(compile(source, f"<fastact {loop.name} {dtype}>", "exec"), namespace)
+    namespace = dict(_primitives(dtype))
+    formulas = [formula for place in _LOOPS.values() for formula in lowering.loop_of(*place).formulas]
+    source = lowering.lower(formulas, lowering.NumbaDialect(dtype))
+    exec(compile(source, f"<fastact formulas {dtype}>", "exec"), namespace)
     return namespace
+
+
+# Without the lock: Numba calls this while it compiles other people's code, holding its own lock, for which a thread
+# that is in `kernel` may be waiting.
+@functools.cache
+def element(loop: str, dtype: str) -> Any:
+    """One element of a loop as a Numba function that is always inlined.
+
+    Takes arrays' and operands' elements and then scalar parameters, all of ``dtype``.  Returns the result, or a tuple
+    with the gradients of operands after it.
+    """
+    from .. import lowering
+
+    described = lowering.loop_of(*_LOOPS[loop])
+    arguments = described.arguments.replace("[i]", "")
+    factor = "grad * " if described.chained else ""
+    results = ", ".join(f"{factor}{formula.__name__}({arguments})" for formula in described.formulas)
+    # not under the activation's name, which is a formula's as well
+    source = f"@jit\ndef element({', '.join([*described.arrays, *described.scalars])}):\n    return {results}\n"
+    namespace = dict(_formulas(dtype))
+    exec(compile(source, f"<fastact {loop} {dtype}>", "exec"), namespace)
+    return namespace["element"]
 
 
 def _kernel_source(loop: lowering.Loop) -> str:
     """The loop of src_cy/kernels.pyx.in, in Numba's words."""
+    outputs = [f"out_{k}" for k in range(len(loop.formulas))]
     lines = ["def kernel(inputs, outputs, count, params):"]
-    pointers = [f"    {name} = carray(address(inputs, {k}), (count,))" for k, name in enumerate(loop.arrays)]
-    lines += pointers
-    lines += [f"    out_{k} = carray(address(outputs, {k}), (count,))" for k in range(len(loop.formulas))]
+    lines += [f"    {name} = carray(address(inputs, {k}), (count,))" for k, name in enumerate(loop.arrays)]
+    lines += [f"    {name} = carray(address(outputs, {k}), (count,))" for k, name in enumerate(outputs)]
     lines += [f"    {name} = carray(params, ({k + 1},))[{k}]" for k, name in enumerate(loop.scalars)]
+    arguments = ", ".join([*(f"{name}[i]" for name in loop.arrays), *loop.scalars])
     lines += ["    for i in range(count):"]
-    factor = "grad[i] * " if loop.chained else ""
-    for k, formula in enumerate(loop.formulas):
-        lines.append(f"        value_{k} = {factor}{formula.__name__}({loop.arguments})")
-    lines += [f"        out_{k}[i] = value_{k}" for k in range(len(loop.formulas))]
+    lines += [f"        {', '.join(f'{name}[i]' for name in outputs)} = element({arguments})"]
     return "\n".join(lines) + "\n"
 
 
@@ -163,11 +187,11 @@ def _compile(name: str, dtype: str) -> Any:
 
         return pointer(table, index), generate
 
-    namespace = _namespace(loop, dtype) | {"carray": numba.carray, "address": address}
+    namespace = {"element": element(name, dtype), "carray": numba.carray, "address": address}
     exec(compile(_kernel_source(loop), f"<fastact kernel {name} {dtype}>", "exec"), namespace)
     table = types.CPointer(types.intp)
     signature = types.void(table, table, types.intp, pointer)
-    return numba.cfunc(signature, nopython=True, **_OPTIONS)(namespace["kernel"])
+    return numba.cfunc(signature, nopython=True, **OPTIONS)(namespace["kernel"])
 
 
 @functools.cache
@@ -192,39 +216,32 @@ def vectorized(name: str) -> Any:
     from numba.core import types
     from numba.extending import overload
 
-    rows = {row.function_name(direction): (row, direction) for row, direction in _LOOPS.values()}
-    if name not in rows:
-        raise ValueError(f"name: got {name!r}; accepted: {', '.join(sorted(rows))}")
-    row, direction = rows[name]
+    loops = {row.function_name(direction): loop for loop, (row, direction) in _LOOPS.items()}
+    if name not in loops:
+        raise ValueError(f"name: got {name!r}; accepted: {', '.join(sorted(loops))}")
     from .. import lowering
 
-    loop = lowering.loop_of(row, direction)
+    loop = lowering.loop_of(*_LOOPS[loops[name]])
     names = ", ".join([*loop.arrays, *loop.scalars])
-    call = loop.arguments.replace("[i]", "")
-    factor = "grad * " if loop.chained else ""
-    # not under the public name, which is the forward formula's as well
-    source = f"def element({names}):\n    return {factor}{loop.formulas[0].__name__}({call})\n"
     scalars = (types.float32, types.float64)
-    precise = {}
+    precise = {scalar: element(loops[name], scalar.name) for scalar in scalars}
+
+    def evaluate(*operands: Any) -> Any:
+        """Stands for the function of the operands' precision."""
+
+    @overload(evaluate)
+    def choose(*operands):
+        # no annotations: Numba compares this signature with the lambda's
+        function = precise[operands[0]]
+        return lambda *operands: function(*operands)
+
+    # a ufunc of Numba's has one output: the result, not the gradients of operands
+    first = "[0]" if len(loop.formulas) > 1 else ""
+    namespace = {"evaluate": evaluate}
+    exec(f"def {name}({names}):\n    return evaluate({names}){first}\n", namespace)
+    signatures = [scalar(*[scalar] * (len(loop.arrays) + len(loop.scalars))) for scalar in scalars]
     with _lock:
-        for scalar in scalars:
-            namespace = _namespace(loop, scalar.name)
-            exec(compile(source, f"<fastact vectorize {name} {scalar.name}>", "exec"), namespace)
-            precise[scalar] = namespace["jit"](namespace["element"])
-
-        def evaluate(*operands: Any) -> Any:
-            """Stands for the function of the operands' precision."""
-
-        @overload(evaluate)
-        def choose(*operands):
-            # no annotations: Numba compares this signature with the lambda's
-            function = precise[operands[0]]
-            return lambda *operands: function(*operands)
-
-        namespace = {"evaluate": evaluate}
-        exec(f"def {name}({names}):\n    return evaluate({names})\n", namespace)
-        signatures = [scalar(*[scalar] * (len(loop.arrays) + len(loop.scalars))) for scalar in scalars]
-        return numba.vectorize(signatures, nopython=True, fastmath=_OPTIONS["fastmath"])(namespace[name])
+        return numba.vectorize(signatures, nopython=True, fastmath=OPTIONS["fastmath"])(namespace[name])
 
 
 def describe() -> str:
