@@ -83,6 +83,7 @@ def test_numba_program(copied, make_environment, wheel):
     check_and_benchmark(environment, copied / "numba_program")
 
 
+@pytest.mark.long
 def test_check_can_fail(copied, make_environment, wheel):
     """Otherwise the tests above would show nothing: one wrong bit in an epilogue is found."""
     needs("gcc")
@@ -149,6 +150,7 @@ def test_setuptools_snippet(smallest_project, build_environment, tmp_path):
     build_environment.run("python", "-c", SMALLEST, folder=folder)
 
 
+@pytest.mark.long
 def test_cmake_snippet(smallest_project, build_environment, tmp_path):
     needs("cmake")
     folder = shutil.copytree(smallest_project, tmp_path / "build")
@@ -158,6 +160,7 @@ def test_cmake_snippet(smallest_project, build_environment, tmp_path):
     build_environment.run("python", "-c", SMALLEST, folder=folder / "made")
 
 
+@pytest.mark.long
 def test_meson_snippet(smallest_project, build_environment, tmp_path):
     needs("ninja")
     folder = shutil.copytree(smallest_project, tmp_path / "build")

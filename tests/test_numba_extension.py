@@ -230,8 +230,11 @@ def test_integers(dtype):
 NUMBERS = ["int16", "int64", "float32", "float64"]
 
 
-@pytest.mark.parametrize("first", NUMBERS)
-@pytest.mark.parametrize("second", NUMBERS)
+@pytest.mark.parametrize(
+    "first, second",
+    [("int16", "float32"), ("float32", "float64"), ("int64", "int16")]
+    + [pytest.param(first, second, marks=pytest.mark.long) for first in NUMBERS for second in NUMBERS],
+)
 def test_mixed_dtypes(first, second):
     """The wider of the two, as in NumPy."""
     grad, x = np.ones(3, first), np.ones(3, second)
@@ -256,7 +259,11 @@ def test_a_float64_parameter_does_not_widen():
         assert compiled.overloads[signature].signature.return_type == numba.float32
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 3), (2, 3, 4), (3, 2, 4, 5), (2, 3, 1), (0, 3), (3, 0)], ids=str)
+# each number of dimensions is compiled for itself, some seconds each
+LONG = [pytest.param(shape, marks=pytest.mark.long) for shape in [(5,), (3, 2, 4, 5), (2, 3, 1), (0, 3), (3, 0)]]
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4), *LONG], ids=str)
 def test_prelu(shape, dtype):
     """Every axis, every kind of weight, both gradients."""
     x, grad = noise(*shape, dtype=dtype), np.cos(noise(*shape, dtype=dtype))
