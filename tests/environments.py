@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What tests read beside the package; not what it is built from.
-TESTED_FOLDERS = ("tests", "tools", "benchmarks", "examples", ".ci")
+TESTED_FOLDERS = ("tests", "tools", "benchmarks", "examples", "docs", ".ci")
 TESTED_FILES = ("*.md", "pyproject.toml", "LICENSE")
 #: What must not come with a copy: things made by builds and by runs.
 MADE = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.dll", "*.egg-info", ".*_cache")

@@ -186,9 +186,15 @@ def compile_harness(folder, *flags, headers=HEADERS):
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory):
-    """The harness without OpenMP; a test module takes this name over."""
-    return Harness(compile_harness(tmp_path_factory.mktemp("harness")))
+def harness_file(tmp_path_factory):
+    """The compiled harness, without OpenMP; a test module that uses a fixture takes its name over."""
+    return compile_harness(tmp_path_factory.mktemp("harness"))
+
+
+@pytest.fixture(scope="module")
+def harness(harness_file):
+    """The harness, loaded into this process."""
+    return Harness(harness_file)
 
 
 def dense_result(function, inputs, parameters=()):

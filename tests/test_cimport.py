@@ -128,7 +128,7 @@ def test_table(module):
     x = np.linspace(-4, 4, 600, dtype=np.float32).reshape(20, 30)
     expected = x.copy()
     expected[:, ::3] = fastact.silu(expected[:, ::3])
-    assert module.through_table(x[:, ::3]) == (0, "")
+    assert module.through_table(x[:, ::3])[0] == 0
     assert_same_bits(x, expected)
     broadcast = np.broadcast_to(np.zeros(1, np.float32), (3, 4))
     broadcast.flags.writeable = True

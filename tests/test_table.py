@@ -24,7 +24,7 @@ from fastact import catalogue
 pytestmark = needs_gcc
 
 PATTERN = 0xA5
-harness = table_calls.harness
+harness, harness_file = table_calls.harness, table_calls.harness_file
 
 
 def arrays_for(function, dtype, shape, seed=0):

@@ -35,7 +35,7 @@ from table_calls import (
 import fastact
 
 pytestmark = needs_gcc
-harness = table_calls.harness
+harness, harness_file = table_calls.harness, table_calls.harness_file
 
 MOST, LEAST = 2**63 - 1, -(2**63)
 INT_MOST, INT_LEAST = 2**31 - 1, -(2**31)

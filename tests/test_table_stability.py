@@ -19,6 +19,7 @@ from table_calls import OK, dense_result
 import fastact
 
 pytestmark = needs_gcc
+harness, harness_file = table_calls.harness, table_calls.harness_file
 
 PRESENT = HEADERS / "fastact.h"
 STORED = sorted(C_SOURCES.glob("fastact_api_*.h"))
@@ -159,8 +160,7 @@ def header_folder(folder, header, text=None):
     return folder
 
 
-def test_package_is_built_from_its_header(tmp_path):
-    harness = table_calls.Harness(table_calls.compile_harness(tmp_path))
+def test_package_is_built_from_its_header(harness, tmp_path):
     assert harness.api_version() == version_of(PRESENT)
     assert f"{harness.abi_version()}u" == macro(PRESENT, "FASTACT_ABI_VERSION")
     source = tmp_path / "size.c"
@@ -233,32 +233,29 @@ def test_extension_of_another_abi_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("core", ["", "_C_API = None\n", None], ids=["no table", "another thing", "no core"])
-def test_package_without_a_table(tmp_path, core):
+def test_package_without_a_table(harness_file, tmp_path, core):
     """As a fastact from before the C interface is, or something else of that name."""
     package = tmp_path / "path" / "fastact"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("" if core is None else "from . import _core\n")
     if core is not None:
         (package / "_core.py").write_text(core)
-    file = table_calls.compile_harness(tmp_path)
-    assert run_python(IMPORT % str(file), path=tmp_path / "path") == (
+    assert run_python(IMPORT % str(harness_file), path=tmp_path / "path") == (
         "ImportError: the installed fastact has no C interface, which this extension module was built for; "
         "pip install --upgrade fastact"
     )
 
 
-def test_no_package(tmp_path):
-    file = table_calls.compile_harness(tmp_path)
+def test_no_package(harness_file):
     # without site-packages and PYTHONPATH there is no fastact, whichever way it is installed
-    command = [sys.executable, "-I", "-S", "-c", IMPORT % str(file)]
+    command = [sys.executable, "-I", "-S", "-c", IMPORT % str(harness_file)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == "ModuleNotFoundError: No module named 'fastact'"
 
 
-def test_package_that_does_not_import(tmp_path):
+def test_package_that_does_not_import(harness_file):
     """The reason is not lost: here an environment variable that the package refuses."""
-    file = table_calls.compile_harness(tmp_path)
-    errors = run_python(IMPORT % str(file), environment={"FASTACT_BACKEND": "nonsense"}, succeeds=False)
+    errors = run_python(IMPORT % str(harness_file), environment={"FASTACT_BACKEND": "nonsense"}, succeeds=False)
     assert "ValueError: FASTACT_BACKEND: got 'nonsense'" in errors
 
 

@@ -4,20 +4,24 @@ Workers of fastact are counted by the name that they give themselves, in an inte
 must be known from its start.
 """
 
+import ctypes
+import shutil
+import subprocess
 import threading
+import time
 
 import numpy as np
 import pytest
 import table_calls
 from cases import FUNCTIONS, assert_same_bits
-from extensions import needs_gcc, needs_tasks
+from extensions import C_SOURCES, COMPILERS, compile_c, needs_gcc, needs_tasks
 from interpreters import run_python
 from table_calls import OK, dense_result
 
 import fastact
 
 pytestmark = needs_gcc
-harness = table_calls.harness
+harness, harness_file = table_calls.harness, table_calls.harness_file
 
 SCRIPT = """
 import ctypes, os, sys, time
@@ -49,12 +53,7 @@ x = np.linspace(-8, 8, 1 << 18, dtype=np.float32)
 def openmp_harness_file(tmp_path_factory):
     """The harness compiled with -fopenmp: it brings libgomp.so.1 into the process that loads it."""
     folder = tmp_path_factory.mktemp("openmp")
-    return str(table_calls.compile_harness(folder, "-fopenmp"))
-
-
-@pytest.fixture(scope="module")
-def harness_file(tmp_path_factory):
-    return str(table_calls.compile_harness(tmp_path_factory.mktemp("plain")))
+    return table_calls.compile_harness(folder, "-fopenmp")
 
 
 # --- many callers -----------------------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ def inputs_of(function, x):
 def test_threads_are_used_as_asked(harness_file):
     """Large arrays start workers, small ones and ``threads=1`` do not, with rows and without."""
     run_python(
-        SCRIPT % harness_file
+        SCRIPT % str(harness_file)
         + """
 fastact.set_num_threads(2)
 y = np.empty_like(x)
@@ -125,7 +124,7 @@ assert_workers(1)
 def test_serial_inside_a_region(openmp_harness_file, through_table):
     """By the header's own look (its caller is compiled with OpenMP), and by the package's (past the header)."""
     run_python(
-        SCRIPT % openmp_harness_file
+        SCRIPT % str(openmp_harness_file)
         + f"""
 fastact.set_num_threads(2)
 # on one thread, so that no worker exists before
@@ -147,7 +146,7 @@ assert_workers(1)
 
 def test_header_asks_for_one_thread_inside_a_region(openmp_harness_file):
     run_python(
-        SCRIPT % openmp_harness_file
+        SCRIPT % str(openmp_harness_file)
         + """
 for threads in (0, 1, 2, 64):
     assert harness.threads_in_region(threads) == 1
@@ -156,10 +155,10 @@ for threads in (0, 1, 2, 64):
     )
 
 
-def test_region_over_rows_with_run(openmp_harness_file):
-    """What a caller with OpenMP does: its own threads take arrays each, all large, forward and backward."""
+def test_eight_callers_in_a_region(openmp_harness_file):
+    """What a caller with OpenMP does: its own threads take arrays each, all of them large."""
     run_python(
-        SCRIPT % openmp_harness_file
+        SCRIPT % str(openmp_harness_file)
         + """
 for function in (fastact.silu, fastact.softplus, fastact.tanh):
     callers, outputs = harness.callers(function, x, 8, repetitions=2, through_table=0)
@@ -169,6 +168,72 @@ for function in (fastact.silu, fastact.softplus, fastact.tanh):
     )
 
 
+@needs_tasks
+@pytest.mark.parametrize("name", ["libgomp.so.1", "libgomp-0123abcd.so.1.0.0", "libiomp5.so"])
+def test_serial_inside_a_region_of_any_runtime(harness_file, openmp_harness_file, tmp_path, name):
+    """Wheels bring runtimes along under names of their own; and one may come after the first call."""
+    runtime = subprocess.check_output([COMPILERS["c"], "-print-file-name=libgomp.so.1"], text=True).strip()
+    copy = shutil.copy(runtime, tmp_path / name)
+    run_python(
+        SCRIPT % str(harness_file)
+        + f"""
+def libraries():
+    with open("/proc/self/maps") as file:
+        return [os.path.basename(line.split()[-1]) for line in file]
+
+fastact.set_num_threads(2)
+assert harness.apply_to(fastact.gelu, [x], [np.empty_like(x)]) == 0
+assert_workers(1)
+assert not any("omp" in library for library in libraries() if library.startswith("lib"))
+# loaded first, it is what the harness is linked with: the runtime's own name for itself is the same
+ctypes.CDLL({str(copy)!r})
+harness = Harness({str(openmp_harness_file)!r})
+assert {{library for library in libraries() if library.startswith(("libgomp", "libiomp"))}} == {{{name!r}}}
+"""
+        + """
+callers, outputs = harness.callers(fastact.gelu, x, 4, fastact.gelu(x), repetitions=3, through_table=1)
+# none of the workers that there are is used
+fastact.set_num_threads(8)
+assert harness.in_region(callers, 2) == 2
+assert [(c.failed, c.wrong) for c in callers[:2]] == [(0, 0)] * 2
+assert_workers(1)
+assert harness.at_once(callers, 1) == 0
+assert_workers(7)
+"""
+    )
+
+
+@pytest.mark.parametrize("runtimes", [False, True], ids=["no runtime", "libgomp"])
+def test_looking_for_openmp_costs_little(tmp_path, runtimes):
+    """Every large call looks.  30 ns; the limit leaves room for a busy machine, not for a search in the file system."""
+    header = C_SOURCES.parents[1] / "src_cy" / "openmp.h"
+    if not header.exists():
+        pytest.skip("no sources")
+    source = tmp_path / "look.c"
+    source.write_text(
+        "#define _GNU_SOURCE\n"
+        f'#include "{header}"\n'
+        "int look(int times);\n"
+        "int look(int times)\n"
+        "{\n"
+        "    int found = 0;\n"
+        "    while (times-- > 0)\n"
+        "        found += fastact_inside_openmp();\n"
+        "    return found;\n"
+        "}\n"
+    )
+    # the header is the package's own and may use what GNU C has
+    flags = ["-std=gnu11", "-fPIC", "-shared", "-O2", *(["-fopenmp", "-Wl,--no-as-needed"] if runtimes else [])]
+    look = ctypes.CDLL(str(compile_c([source], tmp_path / "look.so", *flags))).look
+    assert look(1) == 0
+    times = []
+    for _ in range(20):
+        start = time.perf_counter_ns()
+        look(1000)
+        times.append((time.perf_counter_ns() - start) / 1000)
+    assert min(times) < 3000, f"{min(times)} ns"
+
+
 # --- kernels that Python must make ------------------------------------------------------------------------------------
 
 
@@ -176,7 +241,7 @@ def test_foreign_threads_wait_for_numba_to_make_a_kernel(harness_file):
     """The first call of all comes from threads that have never had the GIL, which making the kernel needs."""
     pytest.importorskip("numba")
     run_python(
-        SCRIPT % harness_file
+        SCRIPT % str(harness_file)
         + """
 assert fastact.relu.serving(0) == -1, "the kernel exists already"
 callers, outputs = harness.callers(fastact.relu, x, 4, x)
@@ -209,7 +274,7 @@ def test_foreign_threads_on_kernels_of_python(harness, two_threads):
 def test_no_kernel_at_all(harness_file):
     """A status, the reason on stderr, and nothing written."""
     run_python(
-        SCRIPT % harness_file
+        SCRIPT % str(harness_file)
         + """
 from fastact import dispatch
 
