@@ -22,23 +22,32 @@ def chebyshev_nodes(low, high, count):
     return [middle - half * cos(pi * (2 * k + 1) / (2 * count)) for k in range(count)]
 
 
-def fit(function, low, high, degree, rounds=25):
-    """Coefficients of a polynomial ~ function, from the constant term up, and its largest relative error."""
+def fit(function, low, high, degree, rounds=25, weight=None):
+    """Coefficients of a polynomial ~ function, from the constant term up, and its largest relative error.
+
+    ``weight``: what the error is multiplied with instead of 1 / function.
+    """
+    weight = weight or (lambda x: 1 / function(x))
     xs = chebyshev_nodes(low, high, 8 * (degree + 2))
     values = [function(x) for x in xs]
-    rows = [[x**k / value for k in range(degree + 1)] for x, value in zip(xs, values, strict=True)]
+    factors = [weight(x) for x in xs]
+    rows = [[x**k * factor for k in range(degree + 1)] for x, factor in zip(xs, factors, strict=True)]
+    targets = [value * factor for value, factor in zip(values, factors, strict=True)]
     weights = [mpf(1)] * len(xs)
     best = None
     for _ in range(rounds):
         normal, right = matrix(degree + 1, degree + 1), matrix(degree + 1, 1)
-        for row, weight in zip(rows, weights, strict=True):
+        for row, target, importance in zip(rows, targets, weights, strict=True):
             for i in range(degree + 1):
-                right[i] += weight * row[i]
+                right[i] += importance * row[i] * target
                 for j in range(degree + 1):
-                    normal[i, j] += weight * row[i] * row[j]
+                    normal[i, j] += importance * row[i] * row[j]
         solution = lu_solve(normal, right)
         coefficients = [solution[k] for k in range(degree + 1)]
-        errors = [abs(sum(c * r for c, r in zip(coefficients, row, strict=True)) - 1) for row in rows]
+        errors = [
+            abs(sum(c * r for c, r in zip(coefficients, row, strict=True)) - target)
+            for row, target in zip(rows, targets, strict=True)
+        ]
         worst = max(errors)
         if best is None or worst < best[1]:
             best = (coefficients, worst)
@@ -121,11 +130,11 @@ def polynomial_text(name, why, per_dtype):
     return "".join(out)
 
 
-def polynomial(name, why, function, ranges, degrees, scale=None):
+def polynomial(name, why, function, ranges, degrees, scale=None, weight=None):
     fits = {}
     for dtype, degree in degrees.items():
         low, high = ranges[dtype] if isinstance(ranges, dict) else ranges
-        coefficients, error = fit(function, low, high, degree)
+        coefficients, error = fit(function, low, high, degree, weight=weight)
         # a power of two, so that it changes no digit
         fits[dtype] = ([ldexp(c, scale[dtype] if scale else 0) for c in coefficients], error)
     return polynomial_text(name, why, fits)
@@ -138,6 +147,7 @@ def main():
 
     out.append("\n# --- exp ---------------------------------------------------------------------------------\n\n")
     out.append(constant("LOG2_E", "1 / ln 2", same(1 / ln2)))
+    out.append(constant("LN2", "ln 2", same(ln2)))
     # n * LN2_HIGH must be exact without FMA: n has 8 (float32) or 11 (float64) bits
     out.append(
         split(
@@ -154,9 +164,10 @@ def main():
             lambda r: (expm1(r) - r) / r**2 if abs(r) > mpf("1e-15") else mpf(1) / 2 + r / 6,
             (-radius, radius),
             {"float32": 4, "float64": 9},
+            # the error that it makes in (exp(r) - 1) / r
+            weight=abs,
         )
     )
-
     out.append(
         polynomial(
             "EXP_OF_HALF",

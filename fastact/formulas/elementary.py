@@ -57,13 +57,29 @@ def scaled_exponential_sum(x, low):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def downscaled_exponential_sum(x, low):
-    """exp(x + low) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST."""
+def downscaled_one_plus_exponential(x):
+    """(1 + exp(x)) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST, rounded once."""
     shifted = x * LOG2_E + SHIFTER_DOWN
     n = shifted - SHIFTER_DOWN
-    r = (x - n * LN2_HIGH) + (low - n * LN2_LOW)
+    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) - n * LN2_LOW, shifted)
+
+
+def downscaled_one_plus_exponential_sum(x, low):
+    """(1 + exp(x + low)) * EXP_UNSCALE, likewise, for a low that is far below the rounding of n."""
+    shifted = x * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) + (low - n * LN2_LOW), shifted)
+
+
+def downscaled_one_plus_exponential_from(r, shifted):
+    """(1 + exp(r) 2**n) * EXP_UNSCALE: 1 + 2**n is exact, and so is 2**n times the rest; one rounding is left.
+
+    Except that 1 + 2**24 (2**53 in float64) is not: without what is lost there, sigmoid is 2.5 ULP off at -16.6.
+    """
     scale = power_of_two(shifted)
-    return scale + scale * exponential_minus_one_core(r)
+    whole = EXP_UNSCALE + scale
+    lost = EXP_UNSCALE - (whole - scale)
+    return whole + (scale * exponential_minus_one_core(r) + lost)
 
 
 def nearest_exponent(x):
@@ -136,17 +152,27 @@ def scaled_log1p(scaled, e):
     return scaled / denominator * (2.0 + t * ATANH_TAIL(t))
 
 
-def negative_half_square_exponential(a):
-    """exp(-a * a / 2) * EXP_SCALE for 0 <= a, a * a / 2 <= -LOWEST.
+def negative_half_square_exponent(a):
+    """SHIFTER_UP + n, n the integer nearest to -a * a / (2 ln 2), for a >= 0 and a * a / 2 <= -LOWEST."""
+    return (a * a) * (-0.5 * LOG2_E) + SHIFTER_UP
+
+
+def negative_half_square_remainder(a, shifted):
+    """exp(-a * a / 2) / 2**n - 1.
 
     The square is taken with its rounding error: at a = 13 half a unit of a * a costs 40 units of the result.  The half
     is in the constants: r = a * a + 2 n ln 2 is -2 times the usual one.
     """
     square = a * a
-    shifted = square * (-0.5 * LOG2_E) + SHIFTER_UP
     n = shifted - SHIFTER_UP
     r = ((square + n * (2.0 * LN2_HIGH)) + n * (2.0 * LN2_LOW)) + multiply_subtract(a, a, square)
-    return power_of_two(shifted) * (1.0 + r * EXP_OF_HALF(r))
+    return r * EXP_OF_HALF(r)
+
+
+def negative_half_square_exponential(a):
+    """exp(-a * a / 2) * EXP_SCALE for a >= 0 and a * a / 2 <= -LOWEST."""
+    shifted = negative_half_square_exponent(a)
+    return power_of_two(shifted) * (1.0 + negative_half_square_remainder(a, shifted))
 
 
 def distance(x):

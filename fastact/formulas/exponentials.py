@@ -4,7 +4,7 @@ from .elementary import (
     EXP_UNSCALE,
     LOWEST,
     UPPER_CUT,
-    downscaled_exponential_sum,
+    downscaled_one_plus_exponential_sum,
     exponential_minus_one,
     scaled_exponential,
     scaled_exponential_sum,
@@ -49,7 +49,7 @@ def softplus_gradient(x, beta):
     t = beta * x
     cut = LOWEST if t < LOWEST else (UPPER_CUT if t > UPPER_CUT else t)
     error = 0.0 if absolute(t) > -LOWEST else multiply_subtract(beta, x, t)
-    return EXP_UNSCALE / (EXP_UNSCALE + downscaled_exponential_sum(-cut, -error))
+    return EXP_UNSCALE / downscaled_one_plus_exponential_sum(-cut, -error)
 
 
 def softplus_gradient_from_output(y, beta):

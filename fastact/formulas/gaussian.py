@@ -24,34 +24,40 @@ from .coefficients import (
     NORMAL_TAIL_CENTRE,
 )
 from .elementary import (
-    EXP_SCALE,
     EXP_UNSCALE,
+    downscaled_one_plus_exponential_sum,
     exponential_minus_one_from,
     nearest_exponent,
+    negative_half_square_exponent,
     negative_half_square_exponential,
+    negative_half_square_remainder,
     product,
     quotient,
     reduced_sum,
     scaled_exponential_from,
-    scaled_exponential_sum,
 )
-from .primitives import Constant, absolute, multiply_subtract
+from .primitives import Constant, absolute, multiply_subtract, power_of_two
 
 # a (1 - Phi(a)) rounds to 0 above, and the rational functions were fitted up to here
 GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5")  # 14.6, 39.2
 # a exp(-z(a)) rounds to 0 above: z(11) = 112, z(22) = 794
 GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4")  # 11, 22
+# exp(-z(a)) is nothing beside 1 above: z(6) = 25, z(10) = 87
+GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3")  # 6, 10
 
 
 def gelu(x):
     """max(x, 0) - a exp(-a*a/2) g(a), with a = |x| and g the ratio of the normal tail to exp(-a*a/2)."""
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
-    tail = negative_half_square_exponential(a)
+    shifted = negative_half_square_exponent(a)
     mapped = a / (a + NORMAL_TAIL_CENTRE)
     q = mapped - 0.5
+    # the power of two goes to a factor: one rounding less than with exp as a factor of its own
+    scaled = power_of_two(shifted) * mapped
+    tail = scaled + scaled * negative_half_square_remainder(a, shifted)
     # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
-    return (x if x >= 0.0 else -0.0) - tail * mapped * NORMAL_TAIL(q)
+    return (x if x >= 0.0 else -0.0) - tail * NORMAL_TAIL(q)
 
 
 def gelu_gradient(x):
@@ -79,14 +85,14 @@ def gelu_tanh_argument_error(a, square, factor, argument):
 
 
 def gelu_tanh(x):
-    """0.5 x (1 + tanh(u)) is x sigmoid(2u): max(x, 0) - a e / (1 + e) with e = exp(-2u(a))."""
-    size = absolute(x)
-    a = GELU_TANH_CUT if size > GELU_TANH_CUT else size
-    square = a * a
+    """0.5 x (1 + tanh(u)) is x / (1 + exp(-2u))."""
+    cut = -GELU_TANH_CUT if x < -GELU_TANH_CUT else x
+    square = cut * cut
     factor = gelu_tanh_factor(square)
-    argument = a * factor
-    tail = scaled_exponential_sum(-argument, -gelu_tanh_argument_error(a, square, factor, argument))
-    return (x if x >= 0.0 else -0.0) - a * tail / (EXP_SCALE + tail)
+    argument = cut * factor
+    error = gelu_tanh_argument_error(cut, square, factor, argument)
+    logistic = downscaled_one_plus_exponential_sum(-argument, -error)
+    return x if x > GELU_TANH_LINEAR_FROM else cut / logistic * EXP_UNSCALE
 
 
 def gelu_tanh_gradient(x):

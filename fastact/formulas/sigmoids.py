@@ -10,6 +10,10 @@ REST is what the numerator is short of at the pivot, and what the parts of a0 th
 """
 
 from .coefficients import (
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
     MISH_PIVOT_COARSE,
     MISH_PIVOT_CONSTANT,
     MISH_PIVOT_EXP,
@@ -24,13 +28,15 @@ from .coefficients import (
     SILU_PIVOT_ROUNDED,
 )
 from .elementary import (
-    EXP_SCALE,
     EXP_UNSCALE,
+    EXPM1_LOWEST,
     LOWEST,
+    SHIFTER,
+    SHIFTER_DOWN,
     UPPER_CUT,
     distance,
-    downscaled_exponential_sum,
-    exponential_minus_one,
+    downscaled_one_plus_exponential,
+    exponential_minus_one_core,
     exponential_minus_one_from,
     nearest_exponent,
     quotient,
@@ -39,13 +45,13 @@ from .elementary import (
     scaled_exponential_from,
     scaled_one_plus_squared,
 )
-from .primitives import absolute, copysign, multiply_subtract
+from .primitives import absolute, copysign, multiply_subtract, power_of_two
 
 
 def sigmoid(x):
     """1 / (1 + exp(-x)), numerator and denominator times EXP_UNSCALE: one rounding even where it is subnormal."""
     cut = LOWEST if x < LOWEST else (UPPER_CUT if x > UPPER_CUT else x)
-    return EXP_UNSCALE / (EXP_UNSCALE + downscaled_exponential_sum(-cut, 0.0))
+    return EXP_UNSCALE / downscaled_one_plus_exponential(-cut)
 
 
 def sigmoid_gradient(x):
@@ -59,9 +65,18 @@ def sigmoid_gradient_from_output(y):
 
 
 def tanh(x):
-    """-expm1(-2|x|) / (2 + expm1(-2|x|)) with the sign of x: odd to the bit."""
-    m = exponential_minus_one(-2.0 * absolute(x))
-    return copysign(m / (2.0 + m), x)
+    """(1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x: odd to the bit.
+
+    Top and bottom each rounded once, and from the same e: as one rises when the other falls, the quotient is monotone.
+    """
+    twice = -2.0 * absolute(x)
+    argument = EXPM1_LOWEST if twice < EXPM1_LOWEST else twice
+    shifted = argument * LOG2_E + SHIFTER
+    n = shifted - SHIFTER
+    scale = power_of_two(shifted)
+    # ln 2 in one part: exact for n = 0 and -1, and later e is the smaller the larger n times its error is
+    change = scale * exponential_minus_one_core(argument - n * LN2)
+    return copysign((change + (scale - 1.0)) / (change + (scale + 1.0)), x)
 
 
 def tanh_gradient(x):
@@ -77,11 +92,10 @@ def tanh_gradient_from_output(y):
 
 
 def silu(x):
-    """max(x, 0) - |x| e / (1 + e): the tail is a term of its own, not a difference."""
-    a = distance(x)
-    tail = scaled_exponential(-a)
-    # -0.0, not 0.0: silu(-inf) and silu(-0.0) are -0.0
-    return (x if x >= 0.0 else -0.0) - a * tail / (EXP_SCALE + tail)
+    """x / (1 + exp(-x)), the denominator times EXP_UNSCALE, which keeps it finite."""
+    cut = LOWEST if x < LOWEST else x
+    logistic = downscaled_one_plus_exponential(-cut)
+    return x if x > UPPER_CUT else cut / logistic * EXP_UNSCALE
 
 
 def silu_gradient(x):
@@ -97,18 +111,21 @@ def silu_gradient(x):
 
 
 def mish(x):
-    """x n / d: with n = 1 + 2e, d = n + 2e**2 for x >= 0, and n = e (e + 2), d = n + 2 for x < 0.
+    """x / (E + 1/2 + 1 / (2 + 4 E)) with E = exp(-x), the denominator times EXP_UNSCALE.
 
-    From tanh(log(1 + exp x)) = (exp(2x) + 2 exp(x)) / (exp(2x) + 2 exp(x) + 2).
+    tanh(log(1 + 1 / E)) = (1 + 2 E) / (1 + 2 E + 2 E**2) would do with one division, at twice the error: here the
+    second one only decides a small term, and nothing is multiplied before the division.  That term is 1.5 / (3 + 6 E)
+    because 3 + 6 E is rounded better than 2 + 4 E where E is small; 1 is added and 1/2 taken off for the same reason.
     """
-    a = distance(x)
-    tail = scaled_exponential(-a)
-    e = tail * EXP_UNSCALE
-    above = 1.0 + 2.0 * e
-    below = tail * (e + 2.0)
-    top = x * above if x >= 0.0 else -a * below
-    bottom = above + 2.0 * e * e if x >= 0.0 else below + 2.0 * EXP_SCALE
-    return top / bottom
+    cut = LOWEST if x < LOWEST else x
+    shifted = -cut * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    scale = power_of_two(shifted)
+    change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - n * LN2_LOW)
+    whole = EXP_UNSCALE + scale
+    lost = 0.5 * EXP_UNSCALE - (whole - scale)
+    last = 1.5 * EXP_UNSCALE / (3.0 * EXP_UNSCALE + 6.0 * (scale + change)) * EXP_UNSCALE
+    return x if x > UPPER_CUT else cut / (whole + (change + (last + lost))) * EXP_UNSCALE
 
 
 def mish_gradient(x):
