@@ -87,10 +87,13 @@ def nearest_exponent(x):
     return x * LOG2_E + SHIFTER_UP
 
 
-def reduced_sum(x, more, shifted):
-    """x + more - n ln 2, in the order that keeps all digits where x nearly cancels more (n is 0 there)."""
+def reduced_difference(coarse, more, x, shifted):
+    """coarse + more - x - n ln 2, in the order that keeps all digits where x nearly cancels both (n is 0 there).
+
+    n ln 2 goes first, because coarse - x is not exact for a small x.
+    """
     n = shifted - SHIFTER_UP
-    return (x - n * LN2_HIGH) + (more - n * LN2_LOW)
+    return ((coarse - n * LN2_HIGH) - x) + (more - n * LN2_LOW)
 
 
 def scaled_exponential_from(r, shifted, factor):
@@ -99,10 +102,16 @@ def scaled_exponential_from(r, shifted, factor):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def exponential_minus_one_from(r, shifted, rest):
-    """exp(r + n ln 2) - 1 + rest, for a rest that only matters where n is 0: it costs no rounding there."""
-    scale = power_of_two(shifted) * EXP_UNSCALE
-    return scale * exponential_minus_one_core(r) + ((scale - 1.0) + rest)
+def scaled_exponential_error_from(r, shifted, factor, rounded):
+    """What ``rounded``, the result of scaled_exponential_from, leaves out."""
+    scale = power_of_two(shifted) * factor
+    return scale * exponential_minus_one_core(r) - (rounded - scale)
+
+
+def exponential_minus_one_from(r, shifted, factor, rest):
+    """factor * (exp(r + n ln 2) - 1 + rest), for a rest that only matters where n is 0: it costs no rounding there."""
+    scale = power_of_two(shifted) * factor * EXP_UNSCALE
+    return scale * exponential_minus_one_core(r) + ((scale - factor) + factor * rest)
 
 
 def scaled_one_plus_squared(tail):
@@ -117,16 +126,17 @@ def product(a, b, c):
     return result + (multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
 
 
-def quotient(a, b, denominator, denominator_error):
-    """a * b / (denominator + denominator_error) rounded once.
+def quotient(a, a_error, b, denominator, denominator_error):
+    """(a + a_error) * b / (denominator + denominator_error) rounded once.
 
-    Gradients with a zero are products of a dozen roundings; these three, at half a unit or more each, can be had back
+    Gradients with a zero are products of a dozen roundings; these four, at half a unit or more each, can be had back
     for a few FMAs.
     """
     reciprocal = 1.0 / denominator
     top = a * b
     result = top * reciprocal
-    short = (multiply_subtract(a, b, top) - multiply_subtract(result, denominator, top)) - result * denominator_error
+    top_error = multiply_subtract(a, b, top) + a_error * b
+    short = (top_error - multiply_subtract(result, denominator, top)) - result * denominator_error
     return result + short * reciprocal
 
 

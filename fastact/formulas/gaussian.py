@@ -33,7 +33,8 @@ from .elementary import (
     negative_half_square_remainder,
     product,
     quotient,
-    reduced_sum,
+    reduced_difference,
+    scaled_exponential_error_from,
     scaled_exponential_from,
 )
 from .primitives import Constant, absolute, multiply_subtract, power_of_two
@@ -107,14 +108,16 @@ def gelu_tanh_gradient(x):
     factor = gelu_tanh_factor(square)
     argument = a * factor
     error = gelu_tanh_argument_error(a, square, factor, argument)
-    from_coarse = GELU_TANH_PIVOT_COARSE - argument
-    shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, GELU_TANH_PIVOT_MIDDLE, shifted) + (GELU_TANH_PIVOT_LOW - error)
+    shifted = nearest_exponent(GELU_TANH_PIVOT_COARSE - argument)
+    reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
+    r = reduced + (GELU_TANH_PIVOT_LOW - error)
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
     slope = GELU_TANH_PLACE_SLOPE + GELU_TANH_TRIPLE_CUBIC * (a * (GELU_TANH_PLACE + a))
-    curved = GELU_TANH_PIVOT_EXP * exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_REST)
+    curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
     numerator = (GELU_TANH_PLACE - a) * slope + curved
     e = tail * EXP_UNSCALE
     bottom = 1.0 + e * (2.0 + e)
-    u = quotient(tail, numerator, bottom, multiply_subtract(e, 2.0 + e, bottom - 1.0)) * EXP_UNSCALE
+    tail_error = scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail)
+    bottom_error = multiply_subtract(e, 2.0 + e, bottom - 1.0)
+    u = quotient(tail, tail_error, numerator, bottom, bottom_error) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u

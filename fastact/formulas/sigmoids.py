@@ -40,8 +40,9 @@ from .elementary import (
     exponential_minus_one_from,
     nearest_exponent,
     quotient,
-    reduced_sum,
+    reduced_difference,
     scaled_exponential,
+    scaled_exponential_error_from,
     scaled_exponential_from,
     scaled_one_plus_squared,
 )
@@ -103,9 +104,13 @@ def silu_gradient(x):
     a = distance(x)
     from_coarse = SILU_PIVOT_COARSE - a
     shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, SILU_PIVOT_MIDDLE, shifted)
+    r = reduced_difference(SILU_PIVOT_COARSE, SILU_PIVOT_MIDDLE, a, shifted)
     tail = scaled_exponential_from(r, shifted, SILU_PIVOT_EXP)
-    numerator = (SILU_PIVOT_ROUNDED - a) + SILU_PIVOT_EXP * exponential_minus_one_from(r, shifted, SILU_PIVOT_REST)
+    linear = SILU_PIVOT_ROUNDED - a
+    # what rounding took from that, far from the pivot
+    lost = (SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse)
+    curved = exponential_minus_one_from(r, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST)
+    numerator = linear + (curved + lost)
     u = tail * numerator / scaled_one_plus_squared(tail)
     return u if x < 0.0 else 1.0 - u
 
@@ -135,18 +140,20 @@ def mish_gradient(x):
     4 (1 + e) D + t (e**2 + e (4 + e0) + 6 + 4 e0 + e0**2 - 4 a0).
     """
     a = distance(x)
-    from_coarse = MISH_PIVOT_COARSE - a
-    shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, MISH_PIVOT_MIDDLE, shifted)
+    shifted = nearest_exponent(MISH_PIVOT_COARSE - a)
+    r = reduced_difference(MISH_PIVOT_COARSE, MISH_PIVOT_MIDDLE, a, shifted)
     tail = scaled_exponential_from(r, shifted, MISH_PIVOT_EXP)
     e = tail * EXP_UNSCALE
-    t = MISH_PIVOT_EXP * exponential_minus_one_from(r, shifted, MISH_PIVOT_REST)
-    bracket = (4.0 + 4.0 * e) * (MISH_PIVOT_ROUNDED - a) + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE))
+    t = exponential_minus_one_from(r, shifted, MISH_PIVOT_EXP, MISH_PIVOT_REST)
+    linear = 4.0 * (MISH_PIVOT_ROUNDED - a)
+    bracket = linear + (e * linear + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE)))
     above = 1.0 + 2.0 * e
     above_bottom = above + 2.0 * e * e
     gradient_above = (above * above_bottom + 4.0 * a * (e * e) * (1.0 + e)) / (above_bottom * above_bottom)
     # below: (e**2 + 2 e + 2)**2, expanded, because its roundings count less so
     inner = 8.0 + e * (8.0 + e * (4.0 + e))
     bottom = 4.0 + e * inner
-    gradient_below = quotient(tail, bracket, bottom, multiply_subtract(e, inner, bottom - 4.0)) * EXP_UNSCALE
+    tail_error = scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail)
+    bottom_error = multiply_subtract(e, inner, bottom - 4.0)
+    gradient_below = quotient(tail, tail_error, bracket, bottom, bottom_error) * EXP_UNSCALE
     return gradient_below if x < 0.0 else gradient_above
