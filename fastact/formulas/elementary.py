@@ -44,17 +44,10 @@ def scaled_exponential(x):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def scaled_exponential_sum(x, low):
-    """exp(x + low) * EXP_SCALE for LOWEST <= x <= 0 and a low that is far below the rounding of n.
-
-    For arguments known to more than one number: exp turns an absolute error of its argument into a relative one,
-    which at x = -100 makes half a unit in the last place of x 64 units in the last place of the result.
-    """
-    shifted = x * LOG2_E + SHIFTER_UP
+def reduced_sum(x, low, shifted):
+    """x + low - n ln 2."""
     n = shifted - SHIFTER_UP
-    r = ((x - n * LN2_HIGH) - n * LN2_LOW) + low
-    scale = power_of_two(shifted)
-    return scale + scale * exponential_minus_one_core(r)
+    return ((x - n * LN2_HIGH) - n * LN2_LOW) + low
 
 
 def downscaled_one_plus_exponential(x):
@@ -150,16 +143,17 @@ def exponential_minus_one(x):
     return scale * exponential_minus_one_core(r) + (scale - 1.0)
 
 
-def scaled_log1p(scaled, e):
-    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with ``scaled`` = e * EXP_SCALE.
+def scaled_log1p(tail, tail_error):
+    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with e * EXP_SCALE = tail + tail_error.
 
-    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3: a series in s**2 of positive terms, so nothing cancels, and
-    proportional to ``scaled``, so the tail keeps its relative accuracy.
+    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, is e - s (e - 2 s**2 / 3 - ...): the series' error counts less than
+    half.  What the rounding of e took counts 1 / (1 + e) times, which is about 1 - 1.5 s.
     """
-    denominator = 2.0 + e
-    s = e / denominator
+    e = tail * EXP_UNSCALE
+    scaled = tail / (2.0 + e)
+    s = scaled * EXP_UNSCALE
     t = s * s
-    return scaled / denominator * (2.0 + t * ATANH_TAIL(t))
+    return tail - (scaled * (e - t * ATANH_TAIL(t)) - tail_error * (1.0 - 1.5 * s))
 
 
 def negative_half_square_exponent(a):
