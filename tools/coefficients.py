@@ -208,38 +208,46 @@ def main():
         return (tail(a) - slope * a) / (zero - a)
 
     # A rational function in a would do with as many coefficients, but its rounding errors add up along the degree
-    # (6 ULP in float64); in q = a / (a + 4) - shift the constant term dominates.  4 needs the lowest degrees; the
-    # shifts are those with the smallest largest error in float32, of 1/4, 3/10, 3/8 and 1/2.
-    centre = mpf(4)
-    tail_shift, gradient_shift = mpf(1) / 2, mpf(3) / 8
+    # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
+    # degrees.  The tail's centre and shift in float32 are those with the smallest largest error, of 1.5, 2 .. 4 and
+    # 0.2, 0.3 .. 0.55 (3.4 ULP; 4.0 with 4 and 1/2); the derivative's shift likewise, of 1/4, 3/10, 3/8 and 1/2.
+    centres, shifts = {"float32": mpf(3), "float64": mpf(4)}, {"float32": mpf(89) / 256, "float64": mpf(1) / 2}
+    gradient_centre, gradient_shift = mpf(4), mpf(3) / 8
     # elementary.EXP_UNSCALE is in the coefficients: what they are multiplied with is scaled up by as much
     unscale = {"float32": -64, "float64": -600}
+    highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
 
-    def ranges(shift):
-        highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
-        return {dtype: (-shift, high / (high + centre) - shift) for dtype, high in highs.items()}
+    def span(high, centre, shift):
+        return -shift, high / (high + centre) - shift
 
-    def at(mapped):
+    def at(mapped, centre):
         return centre * mapped / (1 - mapped)
 
-    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", same(centre)))
+    def normal_tail(dtype):
+        centre, shift = centres[dtype], shifts[dtype]
+        return lambda q: (at(q + shift, centre) + centre) * tail(at(q + shift, centre))
+
+    fits = {}
+    for dtype, degree in {"float32": 10, "float64": 24}.items():
+        coefficients, error = fit(normal_tail(dtype), *span(highs[dtype], centres[dtype], shifts[dtype]), degree)
+        fits[dtype] = ([ldexp(c, unscale[dtype]) for c in coefficients], error)
+    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", centres))
+    out.append(constant("NORMAL_TAIL_SHIFT", "taken off that", shifts))
     out.append(
-        polynomial(
+        polynomial_text(
             "NORMAL_TAIL",
-            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + 4) as a function of a / (a + 4) - 1/2, for a >= 0",
-            lambda q: (at(q + tail_shift) + centre) * tail(at(q + tail_shift)),
-            ranges(tail_shift),
-            {"float32": 10, "float64": 24},
-            unscale,
+            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0",
+            fits,
         )
     )
+    out.append(constant("GELU_GRADIENT_CENTRE", "the same for the derivative", same(gradient_centre)))
     out.append(split("GELU_ZERO", "-gelu' is 0 here", zero))
     out.append(
         polynomial(
             "GELU_GRADIENT",
             "EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0",
-            lambda q: gradient_quotient(at(q + gradient_shift)),
-            ranges(gradient_shift),
+            lambda q: gradient_quotient(at(q + gradient_shift, gradient_centre)),
+            {dtype: span(high, gradient_centre, gradient_shift) for dtype, high in highs.items()},
             {"float32": 9, "float64": 22},
             unscale,
         )

@@ -96,23 +96,25 @@ ATANH_TAIL = Polynomial(
 # --- the normal distribution's tail ------------------------------------------------------
 
 # what maps a >= 0 to a / (a + centre) in [0, 1)
-NORMAL_TAIL_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
-# EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + 4) as a function of a / (a + 4) - 1/2, for a >= 0
-#   float32: relative error 2**-29.64
+NORMAL_TAIL_CENTRE = Constant(float32="0x1.8000000000000p+1", float64="0x1.0000000000000p+2")
+# taken off that
+NORMAL_TAIL_SHIFT = Constant(float32="0x1.6400000000000p-2", float64="0x1.0000000000000p-1")
+# EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0
+#   float32: relative error 2**-30.0
 #   float64: relative error 2**-59.79
 NORMAL_TAIL = Polynomial(
     float32=(
-        "0x1.82b4bc0000000p-65",
-        "-0x1.373e3a0000000p-64",
-        "0x1.8c6dba0000000p-64",
-        "-0x1.7dff040000000p-64",
-        "0x1.eec8300000000p-65",
-        "-0x1.ee540c0000000p-67",
-        "-0x1.c9a2de0000000p-67",
-        "0x1.ad120e0000000p-67",
-        "0x1.66e7d80000000p-69",
-        "-0x1.d082700000000p-68",
-        "-0x1.826fa80000000p-69",
+        "0x1.d04f240000000p-65",
+        "-0x1.5288b20000000p-64",
+        "0x1.0ffa280000000p-64",
+        "-0x1.d953800000000p-67",
+        "-0x1.3439780000000p-66",
+        "0x1.d4dc260000000p-68",
+        "0x1.379e5a0000000p-67",
+        "-0x1.7de6040000000p-70",
+        "-0x1.8b86280000000p-68",
+        "-0x1.22dc020000000p-70",
+        "0x1.c8e3e60000000p-69",
     ),
     float64=(
         "0x1.82b4bb8c94dcep-601",
@@ -142,6 +144,8 @@ NORMAL_TAIL = Polynomial(
         "0x1.070c287bda30cp-610",
     ),
 )
+# the same for the derivative
+GELU_GRADIENT_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
 # -gelu' is 0 here
 GELU_ZERO_HIGH = Constant(float32="0x1.80ead20000000p-1", float64="0x1.80ead197f00b4p-1")
 # what GELU_ZERO_HIGH leaves out

@@ -6,6 +6,7 @@ difference from x, and f'(x) = u for x < 0, 1 - u for x >= 0, with u(a) = f'(-a)
 
 from .coefficients import (
     GELU_GRADIENT,
+    GELU_GRADIENT_CENTRE,
     GELU_TANH_CUBIC_HIGH,
     GELU_TANH_CUBIC_LOW,
     GELU_TANH_LINEAR_HIGH,
@@ -22,6 +23,7 @@ from .coefficients import (
     GELU_ZERO_LOW,
     NORMAL_TAIL,
     NORMAL_TAIL_CENTRE,
+    NORMAL_TAIL_SHIFT,
 )
 from .elementary import (
     EXP_UNSCALE,
@@ -53,7 +55,7 @@ def gelu(x):
     a = GELU_CUT if size > GELU_CUT else size
     shifted = negative_half_square_exponent(a)
     mapped = a / (a + NORMAL_TAIL_CENTRE)
-    q = mapped - 0.5
+    q = mapped - NORMAL_TAIL_SHIFT
     # the power of two goes to a factor: one rounding less than with exp as a factor of its own
     scaled = power_of_two(shifted) * mapped
     tail = scaled + scaled * negative_half_square_remainder(a, shifted)
@@ -67,7 +69,7 @@ def gelu_gradient(x):
     a = GELU_CUT if size > GELU_CUT else size
     tail = negative_half_square_exponential(a)
     from_zero = (GELU_ZERO_HIGH - a) + GELU_ZERO_LOW
-    q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
+    q = a / (a + GELU_GRADIENT_CENTRE) - 0.375
     u = product(tail, from_zero, GELU_GRADIENT(q))
     return u if x < 0.0 else 1.0 - u
 
