@@ -120,8 +120,8 @@ def mish(x):
 
     tanh(log(1 + 1 / E)) = (1 + 2 E) / (1 + 2 E + 2 E**2) would do with one division, at twice the error: here the
     second one only decides a small term, and nothing is multiplied before the division.  That term is k / (2 k + 4 k E)
-    with 2 k = 3.0625, because that sum is rounded better than 2 + 4 E where E is small, and best so (1.99 ULP; 2.01 with
-    3, 2.08 with 3.1875); 1 is added and 1/2 taken off for the same reason.
+    with 2 k = 3.0625, because that sum is rounded better than 2 + 4 E where E is small (1.99 ULP; 2.01 with 3, 2.08
+    with 3.1875); 1 is added and 1/2 taken off for the same reason.
     """
     cut = LOWEST if x < LOWEST else x
     shifted = -cut * LOG2_E + SHIFTER_DOWN
