@@ -27,15 +27,20 @@ RENDERED = Path("build") / "kernels"
 # one.  Never -ffast-math or a part of it that changes values; -fno-fast-math must stand first, because it also puts
 # -ftrapping-math back, with which SSE2 and AVX2 loops are not vectorised.
 KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+# GCC carries the value that a clamp gives (the tail beyond which nothing is left) through the formula as a constant
+# and then blends every intermediate result with its own: a dozen blends instead of one.  Without that pass gelu and
+# gelu_tanh are 10-45 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
+NO_CONSTANT_BRANCHES = ["-fno-tree-pre"]
 INSTRUCTION_SETS = {
     "base": ["-march=x86-64", "-mtune=generic"],
-    "avx2": ["-march=x86-64", "-mtune=haswell", "-mavx2", "-mfma"],
+    "avx2": ["-march=x86-64", "-mtune=haswell", "-mavx2", "-mfma", *NO_CONSTANT_BRANCHES],
     # 512 bits on purpose: GCC prefers 256 for older CPUs, which halves the speed in cache here
     "avx512": [
         "-march=x86-64",
         "-mtune=icelake-server",
         *("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"),
         "-mprefer-vector-width=512",
+        *NO_CONSTANT_BRANCHES,
     ],
 }
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")

@@ -22,23 +22,32 @@ def chebyshev_nodes(low, high, count):
     return [middle - half * cos(pi * (2 * k + 1) / (2 * count)) for k in range(count)]
 
 
-def fit(function, low, high, degree, rounds=25):
-    """Coefficients of a polynomial ~ function, from the constant term up, and its largest relative error."""
+def fit(function, low, high, degree, rounds=25, weight=None):
+    """Coefficients of a polynomial ~ function, from the constant term up, and its largest relative error.
+
+    ``weight``: what the error is multiplied with instead of 1 / function.
+    """
+    weight = weight or (lambda x: 1 / function(x))
     xs = chebyshev_nodes(low, high, 8 * (degree + 2))
     values = [function(x) for x in xs]
-    rows = [[x**k / value for k in range(degree + 1)] for x, value in zip(xs, values, strict=True)]
+    factors = [weight(x) for x in xs]
+    rows = [[x**k * factor for k in range(degree + 1)] for x, factor in zip(xs, factors, strict=True)]
+    targets = [value * factor for value, factor in zip(values, factors, strict=True)]
     weights = [mpf(1)] * len(xs)
     best = None
     for _ in range(rounds):
         normal, right = matrix(degree + 1, degree + 1), matrix(degree + 1, 1)
-        for row, weight in zip(rows, weights, strict=True):
+        for row, target, importance in zip(rows, targets, weights, strict=True):
             for i in range(degree + 1):
-                right[i] += weight * row[i]
+                right[i] += importance * row[i] * target
                 for j in range(degree + 1):
-                    normal[i, j] += weight * row[i] * row[j]
+                    normal[i, j] += importance * row[i] * row[j]
         solution = lu_solve(normal, right)
         coefficients = [solution[k] for k in range(degree + 1)]
-        errors = [abs(sum(c * r for c, r in zip(coefficients, row, strict=True)) - 1) for row in rows]
+        errors = [
+            abs(sum(c * r for c, r in zip(coefficients, row, strict=True)) - target)
+            for row, target in zip(rows, targets, strict=True)
+        ]
         worst = max(errors)
         if best is None or worst < best[1]:
             best = (coefficients, worst)
@@ -121,11 +130,11 @@ def polynomial_text(name, why, per_dtype):
     return "".join(out)
 
 
-def polynomial(name, why, function, ranges, degrees, scale=None):
+def polynomial(name, why, function, ranges, degrees, scale=None, weight=None):
     fits = {}
     for dtype, degree in degrees.items():
         low, high = ranges[dtype] if isinstance(ranges, dict) else ranges
-        coefficients, error = fit(function, low, high, degree)
+        coefficients, error = fit(function, low, high, degree, weight=weight)
         # a power of two, so that it changes no digit
         fits[dtype] = ([ldexp(c, scale[dtype] if scale else 0) for c in coefficients], error)
     return polynomial_text(name, why, fits)
@@ -138,6 +147,7 @@ def main():
 
     out.append("\n# --- exp ---------------------------------------------------------------------------------\n\n")
     out.append(constant("LOG2_E", "1 / ln 2", same(1 / ln2)))
+    out.append(constant("LN2", "ln 2", same(ln2)))
     # n * LN2_HIGH must be exact without FMA: n has 8 (float32) or 11 (float64) bits
     out.append(
         split(
@@ -154,9 +164,10 @@ def main():
             lambda r: (expm1(r) - r) / r**2 if abs(r) > mpf("1e-15") else mpf(1) / 2 + r / 6,
             (-radius, radius),
             {"float32": 4, "float64": 9},
+            # the error that it makes in (exp(r) - 1) / r
+            weight=abs,
         )
     )
-
     out.append(
         polynomial(
             "EXP_OF_HALF",
@@ -197,38 +208,46 @@ def main():
         return (tail(a) - slope * a) / (zero - a)
 
     # A rational function in a would do with as many coefficients, but its rounding errors add up along the degree
-    # (6 ULP in float64); in q = a / (a + 4) - shift the constant term dominates.  4 needs the lowest degrees; the
-    # shifts are those with the smallest largest error in float32, of 1/4, 3/10, 3/8 and 1/2.
-    centre = mpf(4)
-    tail_shift, gradient_shift = mpf(1) / 2, mpf(3) / 8
+    # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
+    # degrees.  The tail's centre and shift in float32 are those with the smallest largest error, of 1.5, 2 .. 4 and
+    # 0.2, 0.3 .. 0.55 (3.4 ULP; 4.0 with 4 and 1/2); the derivative's shift likewise, of 1/4, 3/10, 3/8 and 1/2.
+    centres, shifts = {"float32": mpf(3), "float64": mpf(4)}, {"float32": mpf(89) / 256, "float64": mpf(1) / 2}
+    gradient_centre, gradient_shift = mpf(4), mpf(3) / 8
     # elementary.EXP_UNSCALE is in the coefficients: what they are multiplied with is scaled up by as much
     unscale = {"float32": -64, "float64": -600}
+    highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
 
-    def ranges(shift):
-        highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
-        return {dtype: (-shift, high / (high + centre) - shift) for dtype, high in highs.items()}
+    def span(high, centre, shift):
+        return -shift, high / (high + centre) - shift
 
-    def at(mapped):
+    def at(mapped, centre):
         return centre * mapped / (1 - mapped)
 
-    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", same(centre)))
+    def normal_tail(dtype):
+        centre, shift = centres[dtype], shifts[dtype]
+        return lambda q: (at(q + shift, centre) + centre) * tail(at(q + shift, centre))
+
+    fits = {}
+    for dtype, degree in {"float32": 10, "float64": 24}.items():
+        coefficients, error = fit(normal_tail(dtype), *span(highs[dtype], centres[dtype], shifts[dtype]), degree)
+        fits[dtype] = ([ldexp(c, unscale[dtype]) for c in coefficients], error)
+    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", centres))
+    out.append(constant("NORMAL_TAIL_SHIFT", "taken off that", shifts))
     out.append(
-        polynomial(
+        polynomial_text(
             "NORMAL_TAIL",
-            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + 4) as a function of a / (a + 4) - 1/2, for a >= 0",
-            lambda q: (at(q + tail_shift) + centre) * tail(at(q + tail_shift)),
-            ranges(tail_shift),
-            {"float32": 10, "float64": 24},
-            unscale,
+            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0",
+            fits,
         )
     )
+    out.append(constant("GELU_GRADIENT_CENTRE", "the same for the derivative", same(gradient_centre)))
     out.append(split("GELU_ZERO", "-gelu' is 0 here", zero))
     out.append(
         polynomial(
             "GELU_GRADIENT",
             "EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0",
-            lambda q: gradient_quotient(at(q + gradient_shift)),
-            ranges(gradient_shift),
+            lambda q: gradient_quotient(at(q + gradient_shift, gradient_centre)),
+            {dtype: span(high, gradient_centre, gradient_shift) for dtype, high in highs.items()},
             {"float32": 9, "float64": 22},
             unscale,
         )

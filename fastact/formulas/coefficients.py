@@ -10,32 +10,34 @@ from .primitives import Constant, Polynomial
 
 # 1 / ln 2
 LOG2_E = Constant(float32="0x1.7154760000000p+0", float64="0x1.71547652b82fep+0")
+# ln 2
+LN2 = Constant(float32="0x1.62e4300000000p-1", float64="0x1.62e42fefa39efp-1")
 # ln 2, short enough that n * LN2_HIGH is exact for every n that occurs (8 and 11 bits)
 LN2_HIGH = Constant(float32="0x1.62e4000000000p-1", float64="0x1.62e42fefa4000p-1")
 # what LN2_HIGH leaves out
 LN2_LOW = Constant(float32="0x1.7f7d1c0000000p-20", float64="-0x1.8432a1b0e2634p-43")
 # (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2
-#   float32: relative error 2**-22.94
-#   float64: relative error 2**-52.13
+#   float32: relative error 2**-26.17
+#   float64: relative error 2**-55.65
 EXPM1_TAIL = Polynomial(
     float32=(
         "0x1.0000000000000p-1",
-        "0x1.5554de0000000p-3",
-        "0x1.5555ba0000000p-5",
-        "0x1.120b280000000p-7",
-        "0x1.6c69c20000000p-10",
+        "0x1.5554ae0000000p-3",
+        "0x1.55548a0000000p-5",
+        "0x1.1228340000000p-7",
+        "0x1.6d95840000000p-10",
     ),
     float64=(
-        "0x1.0000000000001p-1",
-        "0x1.555555555554dp-3",
-        "0x1.5555555553d7dp-5",
-        "0x1.111111111445dp-7",
-        "0x1.6c16c17883254p-10",
-        "0x1.a01a018c3501ap-13",
-        "0x1.a019b92a8ad00p-16",
-        "0x1.71de5a4d3c56dp-19",
-        "0x1.2891667b39bacp-22",
-        "0x1.aeaabf6551d25p-26",
+        "0x1.0000000000005p-1",
+        "0x1.555555555555bp-3",
+        "0x1.55555555520bdp-5",
+        "0x1.111111110eb85p-7",
+        "0x1.6c16c17f41cc6p-10",
+        "0x1.a01a01b4359efp-13",
+        "0x1.a019a66ce4393p-16",
+        "0x1.71ddedc05b595p-19",
+        "0x1.28a2c06235833p-22",
+        "0x1.af70acaf17b63p-26",
     ),
 )
 # (exp(-r/2) - 1) / r on |r| <= ln 2
@@ -94,23 +96,25 @@ ATANH_TAIL = Polynomial(
 # --- the normal distribution's tail ------------------------------------------------------
 
 # what maps a >= 0 to a / (a + centre) in [0, 1)
-NORMAL_TAIL_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
-# EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + 4) as a function of a / (a + 4) - 1/2, for a >= 0
-#   float32: relative error 2**-29.64
+NORMAL_TAIL_CENTRE = Constant(float32="0x1.8000000000000p+1", float64="0x1.0000000000000p+2")
+# taken off that
+NORMAL_TAIL_SHIFT = Constant(float32="0x1.6400000000000p-2", float64="0x1.0000000000000p-1")
+# EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0
+#   float32: relative error 2**-30.0
 #   float64: relative error 2**-59.79
 NORMAL_TAIL = Polynomial(
     float32=(
-        "0x1.82b4bc0000000p-65",
-        "-0x1.373e3a0000000p-64",
-        "0x1.8c6dba0000000p-64",
-        "-0x1.7dff040000000p-64",
-        "0x1.eec8300000000p-65",
-        "-0x1.ee540c0000000p-67",
-        "-0x1.c9a2de0000000p-67",
-        "0x1.ad120e0000000p-67",
-        "0x1.66e7d80000000p-69",
-        "-0x1.d082700000000p-68",
-        "-0x1.826fa80000000p-69",
+        "0x1.d04f240000000p-65",
+        "-0x1.5288b20000000p-64",
+        "0x1.0ffa280000000p-64",
+        "-0x1.d953800000000p-67",
+        "-0x1.3439780000000p-66",
+        "0x1.d4dc260000000p-68",
+        "0x1.379e5a0000000p-67",
+        "-0x1.7de6040000000p-70",
+        "-0x1.8b86280000000p-68",
+        "-0x1.22dc020000000p-70",
+        "0x1.c8e3e60000000p-69",
     ),
     float64=(
         "0x1.82b4bb8c94dcep-601",
@@ -140,6 +144,8 @@ NORMAL_TAIL = Polynomial(
         "0x1.070c287bda30cp-610",
     ),
 )
+# the same for the derivative
+GELU_GRADIENT_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
 # -gelu' is 0 here
 GELU_ZERO_HIGH = Constant(float32="0x1.80ead20000000p-1", float64="0x1.80ead197f00b4p-1")
 # what GELU_ZERO_HIGH leaves out

@@ -44,26 +44,35 @@ def scaled_exponential(x):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def scaled_exponential_sum(x, low):
-    """exp(x + low) * EXP_SCALE for LOWEST <= x <= 0 and a low that is far below the rounding of n.
-
-    For arguments known to more than one number: exp turns an absolute error of its argument into a relative one,
-    which at x = -100 makes half a unit in the last place of x 64 units in the last place of the result.
-    """
-    shifted = x * LOG2_E + SHIFTER_UP
+def reduced_sum(x, low, shifted):
+    """x + low - n ln 2."""
     n = shifted - SHIFTER_UP
-    r = ((x - n * LN2_HIGH) - n * LN2_LOW) + low
-    scale = power_of_two(shifted)
-    return scale + scale * exponential_minus_one_core(r)
+    return ((x - n * LN2_HIGH) - n * LN2_LOW) + low
 
 
-def downscaled_exponential_sum(x, low):
-    """exp(x + low) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST."""
+def downscaled_one_plus_exponential(x):
+    """(1 + exp(x)) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST, rounded once."""
     shifted = x * LOG2_E + SHIFTER_DOWN
     n = shifted - SHIFTER_DOWN
-    r = (x - n * LN2_HIGH) + (low - n * LN2_LOW)
+    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) - n * LN2_LOW, shifted)
+
+
+def downscaled_one_plus_exponential_sum(x, low):
+    """(1 + exp(x + low)) * EXP_UNSCALE, likewise, for a low that is far below the rounding of n."""
+    shifted = x * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) + (low - n * LN2_LOW), shifted)
+
+
+def downscaled_one_plus_exponential_from(r, shifted):
+    """(1 + exp(r) 2**n) * EXP_UNSCALE: 1 + 2**n is exact, and so is 2**n times the rest; one rounding is left.
+
+    Except that 1 + 2**24 (2**53 in float64) is not: without what is lost there, sigmoid is 2.5 ULP off at -16.6.
+    """
     scale = power_of_two(shifted)
-    return scale + scale * exponential_minus_one_core(r)
+    whole = EXP_UNSCALE + scale
+    lost = EXP_UNSCALE - (whole - scale)
+    return whole + (scale * exponential_minus_one_core(r) + lost)
 
 
 def nearest_exponent(x):
@@ -71,10 +80,13 @@ def nearest_exponent(x):
     return x * LOG2_E + SHIFTER_UP
 
 
-def reduced_sum(x, more, shifted):
-    """x + more - n ln 2, in the order that keeps all digits where x nearly cancels more (n is 0 there)."""
+def reduced_difference(coarse, more, x, shifted):
+    """coarse + more - x - n ln 2, in the order that keeps all digits where x nearly cancels both (n is 0 there).
+
+    n ln 2 goes first, because coarse - x is not exact for a small x.
+    """
     n = shifted - SHIFTER_UP
-    return (x - n * LN2_HIGH) + (more - n * LN2_LOW)
+    return ((coarse - n * LN2_HIGH) - x) + (more - n * LN2_LOW)
 
 
 def scaled_exponential_from(r, shifted, factor):
@@ -83,10 +95,16 @@ def scaled_exponential_from(r, shifted, factor):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def exponential_minus_one_from(r, shifted, rest):
-    """exp(r + n ln 2) - 1 + rest, for a rest that only matters where n is 0: it costs no rounding there."""
-    scale = power_of_two(shifted) * EXP_UNSCALE
-    return scale * exponential_minus_one_core(r) + ((scale - 1.0) + rest)
+def scaled_exponential_error_from(r, shifted, factor, rounded):
+    """What ``rounded``, the result of scaled_exponential_from, leaves out."""
+    scale = power_of_two(shifted) * factor
+    return scale * exponential_minus_one_core(r) - (rounded - scale)
+
+
+def exponential_minus_one_from(r, shifted, factor, rest):
+    """factor * (exp(r + n ln 2) - 1 + rest), for a rest that only matters where n is 0: it costs no rounding there."""
+    scale = power_of_two(shifted) * factor * EXP_UNSCALE
+    return scale * exponential_minus_one_core(r) + ((scale - factor) + factor * rest)
 
 
 def scaled_one_plus_squared(tail):
@@ -101,16 +119,17 @@ def product(a, b, c):
     return result + (multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
 
 
-def quotient(a, b, denominator, denominator_error):
-    """a * b / (denominator + denominator_error) rounded once.
+def quotient(a, a_error, b, denominator, denominator_error):
+    """(a + a_error) * b / (denominator + denominator_error) rounded once.
 
-    Gradients with a zero are products of a dozen roundings; these three, at half a unit or more each, can be had back
+    Gradients with a zero are products of a dozen roundings; these four, at half a unit or more each, can be had back
     for a few FMAs.
     """
     reciprocal = 1.0 / denominator
     top = a * b
     result = top * reciprocal
-    short = (multiply_subtract(a, b, top) - multiply_subtract(result, denominator, top)) - result * denominator_error
+    top_error = multiply_subtract(a, b, top) + a_error * b
+    short = (top_error - multiply_subtract(result, denominator, top)) - result * denominator_error
     return result + short * reciprocal
 
 
@@ -124,29 +143,40 @@ def exponential_minus_one(x):
     return scale * exponential_minus_one_core(r) + (scale - 1.0)
 
 
-def scaled_log1p(scaled, e):
-    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with ``scaled`` = e * EXP_SCALE.
+def scaled_log1p(tail, tail_error):
+    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with e * EXP_SCALE = tail + tail_error.
 
-    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3: a series in s**2 of positive terms, so nothing cancels, and
-    proportional to ``scaled``, so the tail keeps its relative accuracy.
+    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, is e - s (e - 2 s**2 / 3 - ...): the series' error counts less than
+    half.  What the rounding of e took counts 1 / (1 + e) times, which is about 1 - 1.5 s.
     """
-    denominator = 2.0 + e
-    s = e / denominator
+    e = tail * EXP_UNSCALE
+    scaled = tail / (2.0 + e)
+    s = scaled * EXP_UNSCALE
     t = s * s
-    return scaled / denominator * (2.0 + t * ATANH_TAIL(t))
+    return tail - (scaled * (e - t * ATANH_TAIL(t)) - tail_error * (1.0 - 1.5 * s))
 
 
-def negative_half_square_exponential(a):
-    """exp(-a * a / 2) * EXP_SCALE for 0 <= a, a * a / 2 <= -LOWEST.
+def negative_half_square_exponent(a):
+    """SHIFTER_UP + n, n the integer nearest to -a * a / (2 ln 2), for a >= 0 and a * a / 2 <= -LOWEST."""
+    return (a * a) * (-0.5 * LOG2_E) + SHIFTER_UP
+
+
+def negative_half_square_remainder(a, shifted):
+    """exp(-a * a / 2) / 2**n - 1.
 
     The square is taken with its rounding error: at a = 13 half a unit of a * a costs 40 units of the result.  The half
     is in the constants: r = a * a + 2 n ln 2 is -2 times the usual one.
     """
     square = a * a
-    shifted = square * (-0.5 * LOG2_E) + SHIFTER_UP
     n = shifted - SHIFTER_UP
     r = ((square + n * (2.0 * LN2_HIGH)) + n * (2.0 * LN2_LOW)) + multiply_subtract(a, a, square)
-    return power_of_two(shifted) * (1.0 + r * EXP_OF_HALF(r))
+    return r * EXP_OF_HALF(r)
+
+
+def negative_half_square_exponential(a):
+    """exp(-a * a / 2) * EXP_SCALE for a >= 0 and a * a / 2 <= -LOWEST."""
+    shifted = negative_half_square_exponent(a)
+    return power_of_two(shifted) * (1.0 + negative_half_square_remainder(a, shifted))
 
 
 def distance(x):

@@ -4,10 +4,13 @@ from .elementary import (
     EXP_UNSCALE,
     LOWEST,
     UPPER_CUT,
-    downscaled_exponential_sum,
+    downscaled_one_plus_exponential_sum,
     exponential_minus_one,
+    nearest_exponent,
+    reduced_sum,
     scaled_exponential,
-    scaled_exponential_sum,
+    scaled_exponential_error_from,
+    scaled_exponential_from,
     scaled_log1p,
 )
 from .primitives import Constant, absolute, multiply_subtract
@@ -39,9 +42,12 @@ def softplus(x, beta):
     # beyond the cut only max(x, 0) is left, and the error term of an infinite product would be NaN
     error = 0.0 if a > -LOWEST else multiply_subtract(beta, x, t)
     argument = LOWEST if a > -LOWEST else -a
-    tail = scaled_exponential_sum(argument, -error if t > 0.0 else error)
-    logarithm = scaled_log1p(tail, tail * EXP_UNSCALE)
-    return (x if t > 0.0 else 0.0) + logarithm * HALF_UNSCALE * (1.0 / beta) * HALF_UNSCALE
+    shifted = nearest_exponent(argument)
+    r = reduced_sum(argument, -error if t > 0.0 else error, shifted)
+    tail = scaled_exponential_from(r, shifted, 1.0)
+    logarithm = scaled_log1p(tail, scaled_exponential_error_from(r, shifted, 1.0, tail))
+    # a division, not a product with 1 / beta: one rounding, and none for beta = 1
+    return (x if t > 0.0 else 0.0) + logarithm * HALF_UNSCALE / beta * HALF_UNSCALE
 
 
 def softplus_gradient(x, beta):
@@ -49,7 +55,7 @@ def softplus_gradient(x, beta):
     t = beta * x
     cut = LOWEST if t < LOWEST else (UPPER_CUT if t > UPPER_CUT else t)
     error = 0.0 if absolute(t) > -LOWEST else multiply_subtract(beta, x, t)
-    return EXP_UNSCALE / (EXP_UNSCALE + downscaled_exponential_sum(-cut, -error))
+    return EXP_UNSCALE / downscaled_one_plus_exponential_sum(-cut, -error)
 
 
 def softplus_gradient_from_output(y, beta):

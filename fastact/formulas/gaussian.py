@@ -6,6 +6,7 @@ difference from x, and f'(x) = u for x < 0, 1 - u for x >= 0, with u(a) = f'(-a)
 
 from .coefficients import (
     GELU_GRADIENT,
+    GELU_GRADIENT_CENTRE,
     GELU_TANH_CUBIC_HIGH,
     GELU_TANH_CUBIC_LOW,
     GELU_TANH_LINEAR_HIGH,
@@ -22,36 +23,44 @@ from .coefficients import (
     GELU_ZERO_LOW,
     NORMAL_TAIL,
     NORMAL_TAIL_CENTRE,
+    NORMAL_TAIL_SHIFT,
 )
 from .elementary import (
-    EXP_SCALE,
     EXP_UNSCALE,
+    downscaled_one_plus_exponential_sum,
     exponential_minus_one_from,
     nearest_exponent,
+    negative_half_square_exponent,
     negative_half_square_exponential,
+    negative_half_square_remainder,
     product,
     quotient,
-    reduced_sum,
+    reduced_difference,
+    scaled_exponential_error_from,
     scaled_exponential_from,
-    scaled_exponential_sum,
 )
-from .primitives import Constant, absolute, multiply_subtract
+from .primitives import Constant, absolute, multiply_subtract, power_of_two
 
 # a (1 - Phi(a)) rounds to 0 above, and the rational functions were fitted up to here
 GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5")  # 14.6, 39.2
 # a exp(-z(a)) rounds to 0 above: z(11) = 112, z(22) = 794
 GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4")  # 11, 22
+# exp(-z(a)) is nothing beside 1 above: z(6) = 25, z(10) = 87
+GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3")  # 6, 10
 
 
 def gelu(x):
     """max(x, 0) - a exp(-a*a/2) g(a), with a = |x| and g the ratio of the normal tail to exp(-a*a/2)."""
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
-    tail = negative_half_square_exponential(a)
+    shifted = negative_half_square_exponent(a)
     mapped = a / (a + NORMAL_TAIL_CENTRE)
-    q = mapped - 0.5
+    q = mapped - NORMAL_TAIL_SHIFT
+    # the power of two goes to a factor: one rounding less than with exp as a factor of its own
+    scaled = power_of_two(shifted) * mapped
+    tail = scaled + scaled * negative_half_square_remainder(a, shifted)
     # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
-    return (x if x >= 0.0 else -0.0) - tail * mapped * NORMAL_TAIL(q)
+    return (x if x >= 0.0 else -0.0) - tail * NORMAL_TAIL(q)
 
 
 def gelu_gradient(x):
@@ -60,7 +69,7 @@ def gelu_gradient(x):
     a = GELU_CUT if size > GELU_CUT else size
     tail = negative_half_square_exponential(a)
     from_zero = (GELU_ZERO_HIGH - a) + GELU_ZERO_LOW
-    q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
+    q = a / (a + GELU_GRADIENT_CENTRE) - 0.375
     u = product(tail, from_zero, GELU_GRADIENT(q))
     return u if x < 0.0 else 1.0 - u
 
@@ -79,14 +88,14 @@ def gelu_tanh_argument_error(a, square, factor, argument):
 
 
 def gelu_tanh(x):
-    """0.5 x (1 + tanh(u)) is x sigmoid(2u): max(x, 0) - a e / (1 + e) with e = exp(-2u(a))."""
-    size = absolute(x)
-    a = GELU_TANH_CUT if size > GELU_TANH_CUT else size
-    square = a * a
+    """0.5 x (1 + tanh(u)) is x / (1 + exp(-2u))."""
+    cut = -GELU_TANH_CUT if x < -GELU_TANH_CUT else x
+    square = cut * cut
     factor = gelu_tanh_factor(square)
-    argument = a * factor
-    tail = scaled_exponential_sum(-argument, -gelu_tanh_argument_error(a, square, factor, argument))
-    return (x if x >= 0.0 else -0.0) - a * tail / (EXP_SCALE + tail)
+    argument = cut * factor
+    error = gelu_tanh_argument_error(cut, square, factor, argument)
+    logistic = downscaled_one_plus_exponential_sum(-argument, -error)
+    return x if x > GELU_TANH_LINEAR_FROM else cut / logistic * EXP_UNSCALE
 
 
 def gelu_tanh_gradient(x):
@@ -101,14 +110,16 @@ def gelu_tanh_gradient(x):
     factor = gelu_tanh_factor(square)
     argument = a * factor
     error = gelu_tanh_argument_error(a, square, factor, argument)
-    from_coarse = GELU_TANH_PIVOT_COARSE - argument
-    shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, GELU_TANH_PIVOT_MIDDLE, shifted) + (GELU_TANH_PIVOT_LOW - error)
+    shifted = nearest_exponent(GELU_TANH_PIVOT_COARSE - argument)
+    reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
+    r = reduced + (GELU_TANH_PIVOT_LOW - error)
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
     slope = GELU_TANH_PLACE_SLOPE + GELU_TANH_TRIPLE_CUBIC * (a * (GELU_TANH_PLACE + a))
-    curved = GELU_TANH_PIVOT_EXP * exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_REST)
+    curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
     numerator = (GELU_TANH_PLACE - a) * slope + curved
     e = tail * EXP_UNSCALE
     bottom = 1.0 + e * (2.0 + e)
-    u = quotient(tail, numerator, bottom, multiply_subtract(e, 2.0 + e, bottom - 1.0)) * EXP_UNSCALE
+    tail_error = scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail)
+    bottom_error = multiply_subtract(e, 2.0 + e, bottom - 1.0)
+    u = quotient(tail, tail_error, numerator, bottom, bottom_error) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u

@@ -10,6 +10,10 @@ REST is what the numerator is short of at the pivot, and what the parts of a0 th
 """
 
 from .coefficients import (
+    LN2,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
     MISH_PIVOT_COARSE,
     MISH_PIVOT_CONSTANT,
     MISH_PIVOT_EXP,
@@ -24,28 +28,31 @@ from .coefficients import (
     SILU_PIVOT_ROUNDED,
 )
 from .elementary import (
-    EXP_SCALE,
     EXP_UNSCALE,
+    EXPM1_LOWEST,
     LOWEST,
+    SHIFTER,
+    SHIFTER_DOWN,
     UPPER_CUT,
     distance,
-    downscaled_exponential_sum,
-    exponential_minus_one,
+    downscaled_one_plus_exponential,
+    exponential_minus_one_core,
     exponential_minus_one_from,
     nearest_exponent,
     quotient,
-    reduced_sum,
+    reduced_difference,
     scaled_exponential,
+    scaled_exponential_error_from,
     scaled_exponential_from,
     scaled_one_plus_squared,
 )
-from .primitives import absolute, copysign, multiply_subtract
+from .primitives import absolute, copysign, multiply_subtract, power_of_two
 
 
 def sigmoid(x):
     """1 / (1 + exp(-x)), numerator and denominator times EXP_UNSCALE: one rounding even where it is subnormal."""
     cut = LOWEST if x < LOWEST else (UPPER_CUT if x > UPPER_CUT else x)
-    return EXP_UNSCALE / (EXP_UNSCALE + downscaled_exponential_sum(-cut, 0.0))
+    return EXP_UNSCALE / downscaled_one_plus_exponential(-cut)
 
 
 def sigmoid_gradient(x):
@@ -59,9 +66,18 @@ def sigmoid_gradient_from_output(y):
 
 
 def tanh(x):
-    """-expm1(-2|x|) / (2 + expm1(-2|x|)) with the sign of x: odd to the bit."""
-    m = exponential_minus_one(-2.0 * absolute(x))
-    return copysign(m / (2.0 + m), x)
+    """(1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x: odd to the bit.
+
+    Top and bottom each rounded once, and from the same e: as one rises when the other falls, the quotient is monotone.
+    """
+    twice = -2.0 * absolute(x)
+    argument = EXPM1_LOWEST if twice < EXPM1_LOWEST else twice
+    shifted = argument * LOG2_E + SHIFTER
+    n = shifted - SHIFTER
+    scale = power_of_two(shifted)
+    # ln 2 in one part: exact for n = 0 and -1, and later e is the smaller the larger n times its error is
+    change = scale * exponential_minus_one_core(argument - n * LN2)
+    return copysign((change + (scale - 1.0)) / (change + (scale + 1.0)), x)
 
 
 def tanh_gradient(x):
@@ -77,11 +93,10 @@ def tanh_gradient_from_output(y):
 
 
 def silu(x):
-    """max(x, 0) - |x| e / (1 + e): the tail is a term of its own, not a difference."""
-    a = distance(x)
-    tail = scaled_exponential(-a)
-    # -0.0, not 0.0: silu(-inf) and silu(-0.0) are -0.0
-    return (x if x >= 0.0 else -0.0) - a * tail / (EXP_SCALE + tail)
+    """x / (1 + exp(-x)), the denominator times EXP_UNSCALE, which keeps it finite."""
+    cut = LOWEST if x < LOWEST else x
+    logistic = downscaled_one_plus_exponential(-cut)
+    return x if x > UPPER_CUT else cut / logistic * EXP_UNSCALE
 
 
 def silu_gradient(x):
@@ -89,26 +104,34 @@ def silu_gradient(x):
     a = distance(x)
     from_coarse = SILU_PIVOT_COARSE - a
     shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, SILU_PIVOT_MIDDLE, shifted)
+    r = reduced_difference(SILU_PIVOT_COARSE, SILU_PIVOT_MIDDLE, a, shifted)
     tail = scaled_exponential_from(r, shifted, SILU_PIVOT_EXP)
-    numerator = (SILU_PIVOT_ROUNDED - a) + SILU_PIVOT_EXP * exponential_minus_one_from(r, shifted, SILU_PIVOT_REST)
+    linear = SILU_PIVOT_ROUNDED - a
+    # what rounding took from that, far from the pivot
+    lost = (SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse)
+    curved = exponential_minus_one_from(r, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST)
+    numerator = linear + (curved + lost)
     u = tail * numerator / scaled_one_plus_squared(tail)
     return u if x < 0.0 else 1.0 - u
 
 
 def mish(x):
-    """x n / d: with n = 1 + 2e, d = n + 2e**2 for x >= 0, and n = e (e + 2), d = n + 2 for x < 0.
+    """x / (E + 1/2 + 1 / (2 + 4 E)) with E = exp(-x), the denominator times EXP_UNSCALE.
 
-    From tanh(log(1 + exp x)) = (exp(2x) + 2 exp(x)) / (exp(2x) + 2 exp(x) + 2).
+    tanh(log(1 + 1 / E)) = (1 + 2 E) / (1 + 2 E + 2 E**2) would do with one division, at twice the error: here the
+    second one only decides a small term, and nothing is multiplied before the division.  That term is k / (2 k + 4 k E)
+    with 2 k = 3.0625, because that sum is rounded better than 2 + 4 E where E is small (1.99 ULP; 2.01 with 3, 2.08
+    with 3.1875); 1 is added and 1/2 taken off for the same reason.
     """
-    a = distance(x)
-    tail = scaled_exponential(-a)
-    e = tail * EXP_UNSCALE
-    above = 1.0 + 2.0 * e
-    below = tail * (e + 2.0)
-    top = x * above if x >= 0.0 else -a * below
-    bottom = above + 2.0 * e * e if x >= 0.0 else below + 2.0 * EXP_SCALE
-    return top / bottom
+    cut = LOWEST if x < LOWEST else x
+    shifted = -cut * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    scale = power_of_two(shifted)
+    change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - n * LN2_LOW)
+    whole = EXP_UNSCALE + scale
+    lost = 0.5 * EXP_UNSCALE - (whole - scale)
+    last = 1.53125 * EXP_UNSCALE / (3.0625 * EXP_UNSCALE + 6.125 * (scale + change)) * EXP_UNSCALE
+    return x if x > UPPER_CUT else cut / (whole + (change + (last + lost))) * EXP_UNSCALE
 
 
 def mish_gradient(x):
@@ -118,18 +141,20 @@ def mish_gradient(x):
     4 (1 + e) D + t (e**2 + e (4 + e0) + 6 + 4 e0 + e0**2 - 4 a0).
     """
     a = distance(x)
-    from_coarse = MISH_PIVOT_COARSE - a
-    shifted = nearest_exponent(from_coarse)
-    r = reduced_sum(from_coarse, MISH_PIVOT_MIDDLE, shifted)
+    shifted = nearest_exponent(MISH_PIVOT_COARSE - a)
+    r = reduced_difference(MISH_PIVOT_COARSE, MISH_PIVOT_MIDDLE, a, shifted)
     tail = scaled_exponential_from(r, shifted, MISH_PIVOT_EXP)
     e = tail * EXP_UNSCALE
-    t = MISH_PIVOT_EXP * exponential_minus_one_from(r, shifted, MISH_PIVOT_REST)
-    bracket = (4.0 + 4.0 * e) * (MISH_PIVOT_ROUNDED - a) + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE))
+    t = exponential_minus_one_from(r, shifted, MISH_PIVOT_EXP, MISH_PIVOT_REST)
+    linear = 4.0 * (MISH_PIVOT_ROUNDED - a)
+    bracket = linear + (e * linear + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE)))
     above = 1.0 + 2.0 * e
     above_bottom = above + 2.0 * e * e
     gradient_above = (above * above_bottom + 4.0 * a * (e * e) * (1.0 + e)) / (above_bottom * above_bottom)
     # below: (e**2 + 2 e + 2)**2, expanded, because its roundings count less so
     inner = 8.0 + e * (8.0 + e * (4.0 + e))
     bottom = 4.0 + e * inner
-    gradient_below = quotient(tail, bracket, bottom, multiply_subtract(e, inner, bottom - 4.0)) * EXP_UNSCALE
+    tail_error = scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail)
+    bottom_error = multiply_subtract(e, inner, bottom - 4.0)
+    gradient_below = quotient(tail, tail_error, bracket, bottom, bottom_error) * EXP_UNSCALE
     return gradient_below if x < 0.0 else gradient_above
