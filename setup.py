@@ -29,7 +29,7 @@ RENDERED = Path("build") / "kernels"
 KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # GCC carries the value that a clamp gives (the tail beyond which nothing is left) through the formula as a constant
 # and then blends every intermediate result with its own: a dozen blends instead of one.  Without that pass gelu and
-# gelu_tanh are 10-45 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
+# gelu_tanh are 11-31 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
 NO_CONSTANT_BRANCHES = ["-fno-tree-pre"]
 INSTRUCTION_SETS = {
     "base": ["-march=x86-64", "-mtune=generic"],

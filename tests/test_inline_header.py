@@ -82,12 +82,12 @@ def flags_of_the_build():
     path = ROOT / "setup.py"
     if not path.exists():
         pytest.skip("no setup.py beside this installation")
-    wanted = ("KERNEL_FLAGS", "INSTRUCTION_SETS")
+    wanted = ("KERNEL_FLAGS", "NO_CONSTANT_BRANCHES", "INSTRUCTION_SETS")
     tree = ast.parse(path.read_text())
     tree.body = [node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id in wanted]
     values = {}
     exec(compile(tree, str(path), "exec"), values)
-    return tuple(values[name] for name in wanted)
+    return values["KERNEL_FLAGS"], values["INSTRUCTION_SETS"]
 
 
 def loop_in_c(case, dtype):

@@ -51,7 +51,7 @@ FASTACT_INLINE double fastact_prelu_float64(double x, double weight);
 FASTACT_INLINE double fastact_prelu_gradient_float64(double x, double weight);
 FASTACT_INLINE double fastact_prelu_weight_gradient_float64(double x, double weight);
 
-/* Exponential linear unit: 3, 3 ULP in float, double; gradient 3, 3 */
+/* Exponential linear unit: 2, 2 ULP in float, double; gradient 2, 2 */
 FASTACT_INLINE float fastact_elu_float32(float x, float alpha);
 FASTACT_INLINE float fastact_elu_gradient_float32(float x, float alpha);
 FASTACT_INLINE float fastact_elu_gradient_from_output_float32(float y, float alpha);
@@ -65,13 +65,13 @@ FASTACT_INLINE float fastact_gelu_gradient_float32(float x);
 FASTACT_INLINE double fastact_gelu_float64(double x);
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x);
 
-/* Gaussian error linear unit, tanh approximation: 4, 4 ULP in float, double; gradient 4, 4 */
+/* Gaussian error linear unit, tanh approximation: 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_gelu_tanh_float32(float x);
 FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x);
 FASTACT_INLINE double fastact_gelu_tanh_float64(double x);
 FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x);
 
-/* Logistic sigmoid: 3, 3 ULP in float, double; gradient 4, 4 */
+/* Logistic sigmoid: 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_sigmoid_float32(float x);
 FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x);
 FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y);
@@ -79,7 +79,7 @@ FASTACT_INLINE double fastact_sigmoid_float64(double x);
 FASTACT_INLINE double fastact_sigmoid_gradient_float64(double x);
 FASTACT_INLINE double fastact_sigmoid_gradient_from_output_float64(double y);
 
-/* Hyperbolic tangent: 3, 3 ULP in float, double; gradient 4, 4 */
+/* Hyperbolic tangent: 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_tanh_float32(float x);
 FASTACT_INLINE float fastact_tanh_gradient_float32(float x);
 FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y);
@@ -87,13 +87,13 @@ FASTACT_INLINE double fastact_tanh_float64(double x);
 FASTACT_INLINE double fastact_tanh_gradient_float64(double x);
 FASTACT_INLINE double fastact_tanh_gradient_from_output_float64(double y);
 
-/* Sigmoid linear unit (swish): 4, 4 ULP in float, double; gradient 4, 4 */
+/* Sigmoid linear unit (swish): 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_silu_float32(float x);
 FASTACT_INLINE float fastact_silu_gradient_float32(float x);
 FASTACT_INLINE double fastact_silu_float64(double x);
 FASTACT_INLINE double fastact_silu_gradient_float64(double x);
 
-/* Softplus: 4, 4 ULP in float, double; gradient 4, 4 */
+/* Softplus: 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_softplus_float32(float x, float beta);
 FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta);
 FASTACT_INLINE float fastact_softplus_gradient_from_output_float32(float y, float beta);
@@ -101,7 +101,7 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta);
 FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta);
 FASTACT_INLINE double fastact_softplus_gradient_from_output_float64(double y, double beta);
 
-/* Mish: 4, 4 ULP in float, double; gradient 4, 4 */
+/* Mish: 2, 2 ULP in float, double; gradient 4, 4 */
 FASTACT_INLINE float fastact_mish_float32(float x);
 FASTACT_INLINE float fastact_mish_gradient_float32(float x);
 FASTACT_INLINE double fastact_mish_float64(double x);
@@ -111,7 +111,7 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x);
 
 FASTACT_INLINE float fastact_exponential_minus_one_core_float32(float r)
 {
-    return (r + ((r * r) * (((((0.00139012572f) * r + (0.00836314633f)) * r + (0.0416668542f)) * r + (0.166665778f)) * r + (0.5f))));
+    return (r + ((r * r) * (((((0.00139459246f) * r + (0.00836660899f)) * r + (0.0416662879f)) * r + (0.16666542f)) * r + (0.5f))));
 }
 
 FASTACT_INLINE float fastact_exponential_minus_one_float32(float x)
@@ -133,13 +133,23 @@ FASTACT_INLINE float fastact_scaled_exponential_float32(float x)
     return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r_)));
 }
 
-FASTACT_INLINE float fastact_negative_half_square_exponential_float32(float a)
+FASTACT_INLINE float fastact_negative_half_square_exponent_float32(float a)
+{
+    return (((a * a) * ((-0.5f) * (1.44269502f))) + (12583103.0f));
+}
+
+FASTACT_INLINE float fastact_negative_half_square_remainder_float32(float a, float shifted)
 {
     const float square_ = (a * a);
-    const float shifted_ = ((square_ * ((-0.5f) * (1.44269502f))) + (12583103.0f));
-    const float n_ = (shifted_ - (12583103.0f));
+    const float n_ = (shifted - (12583103.0f));
     const float r_ = (((square_ + (n_ * ((2.0f) * (0.693145752f)))) + (n_ * ((2.0f) * (1.42860677e-06f)))) + fastact_multiply_subtract_float32(a, a, square_));
-    return (fastact_power_of_two_float32(shifted_) * ((1.0f) + (r_ * ((((((2.17013621e-05f) * r_ + (-0.000261533598f)) * r_ + (0.00260419608f)) * r_ + (-0.0208331328f)) * r_ + (0.124999993f)) * r_ + (-0.5f)))));
+    return (r_ * ((((((2.17013621e-05f) * r_ + (-0.000261533598f)) * r_ + (0.00260419608f)) * r_ + (-0.0208331328f)) * r_ + (0.124999993f)) * r_ + (-0.5f)));
+}
+
+FASTACT_INLINE float fastact_negative_half_square_exponential_float32(float a)
+{
+    const float shifted_ = fastact_negative_half_square_exponent_float32(a);
+    return (fastact_power_of_two_float32(shifted_) * ((1.0f) + fastact_negative_half_square_remainder_float32(a, shifted_)));
 }
 
 FASTACT_INLINE float fastact_product_float32(float a, float b, float c)
@@ -160,13 +170,19 @@ FASTACT_INLINE float fastact_gelu_tanh_argument_error_float32(float a, float squ
     return (fastact_multiply_subtract_float32(a, factor, argument) + (a * factor_error_));
 }
 
-FASTACT_INLINE float fastact_scaled_exponential_sum_float32(float x, float low)
+FASTACT_INLINE float fastact_downscaled_one_plus_exponential_from_float32(float r, float shifted)
 {
-    const float shifted_ = ((x * (1.44269502f)) + (12583103.0f));
-    const float n_ = (shifted_ - (12583103.0f));
-    const float r_ = (((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f))) + low);
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r_)));
+    const float scale_ = fastact_power_of_two_float32(shifted);
+    const float whole_ = ((5.42101086e-20f) + scale_);
+    const float lost_ = ((5.42101086e-20f) - (whole_ - scale_));
+    return (whole_ + ((scale_ * fastact_exponential_minus_one_core_float32(r)) + lost_));
+}
+
+FASTACT_INLINE float fastact_downscaled_one_plus_exponential_sum_float32(float x, float low)
+{
+    const float shifted_ = ((x * (1.44269502f)) + (12582975.0f));
+    const float n_ = (shifted_ - (12582975.0f));
+    return fastact_downscaled_one_plus_exponential_from_float32(((x - (n_ * (0.693145752f))) + (low - (n_ * (1.42860677e-06f)))), shifted_);
 }
 
 FASTACT_INLINE float fastact_nearest_exponent_float32(float x)
@@ -174,10 +190,10 @@ FASTACT_INLINE float fastact_nearest_exponent_float32(float x)
     return ((x * (1.44269502f)) + (12583103.0f));
 }
 
-FASTACT_INLINE float fastact_reduced_sum_float32(float x, float more, float shifted)
+FASTACT_INLINE float fastact_reduced_difference_float32(float coarse, float more, float x, float shifted)
 {
     const float n_ = (shifted - (12583103.0f));
-    return ((x - (n_ * (0.693145752f))) + (more - (n_ * (1.42860677e-06f))));
+    return (((coarse - (n_ * (0.693145752f))) - x) + (more - (n_ * (1.42860677e-06f))));
 }
 
 FASTACT_INLINE float fastact_scaled_exponential_from_float32(float r, float shifted, float factor)
@@ -186,28 +202,33 @@ FASTACT_INLINE float fastact_scaled_exponential_from_float32(float r, float shif
     return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r)));
 }
 
-FASTACT_INLINE float fastact_exponential_minus_one_from_float32(float r, float shifted, float rest)
+FASTACT_INLINE float fastact_exponential_minus_one_from_float32(float r, float shifted, float factor, float rest)
 {
-    const float scale_ = (fastact_power_of_two_float32(shifted) * (5.42101086e-20f));
-    return ((scale_ * fastact_exponential_minus_one_core_float32(r)) + ((scale_ - (1.0f)) + rest));
+    const float scale_ = ((fastact_power_of_two_float32(shifted) * factor) * (5.42101086e-20f));
+    return ((scale_ * fastact_exponential_minus_one_core_float32(r)) + ((scale_ - factor) + (factor * rest)));
 }
 
-FASTACT_INLINE float fastact_quotient_float32(float a, float b, float denominator, float denominator_error)
+FASTACT_INLINE float fastact_scaled_exponential_error_from_float32(float r, float shifted, float factor, float rounded)
+{
+    const float scale_ = (fastact_power_of_two_float32(shifted) * factor);
+    return ((scale_ * fastact_exponential_minus_one_core_float32(r)) - (rounded - scale_));
+}
+
+FASTACT_INLINE float fastact_quotient_float32(float a, float a_error, float b, float denominator, float denominator_error)
 {
     const float reciprocal_ = ((1.0f) / denominator);
     const float top_ = (a * b);
     const float result_ = (top_ * reciprocal_);
-    const float short_ = ((fastact_multiply_subtract_float32(a, b, top_) - fastact_multiply_subtract_float32(result_, denominator, top_)) - (result_ * denominator_error));
+    const float top_error_ = (fastact_multiply_subtract_float32(a, b, top_) + (a_error * b));
+    const float short_ = ((top_error_ - fastact_multiply_subtract_float32(result_, denominator, top_)) - (result_ * denominator_error));
     return (result_ + (short_ * reciprocal_));
 }
 
-FASTACT_INLINE float fastact_downscaled_exponential_sum_float32(float x, float low)
+FASTACT_INLINE float fastact_downscaled_one_plus_exponential_float32(float x)
 {
     const float shifted_ = ((x * (1.44269502f)) + (12582975.0f));
     const float n_ = (shifted_ - (12582975.0f));
-    const float r_ = ((x - (n_ * (0.693145752f))) + (low - (n_ * (1.42860677e-06f))));
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r_)));
+    return fastact_downscaled_one_plus_exponential_from_float32(((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f))), shifted_);
 }
 
 FASTACT_INLINE float fastact_distance_float32(float x)
@@ -221,17 +242,24 @@ FASTACT_INLINE float fastact_scaled_one_plus_squared_float32(float tail)
     return ((1.84467441e+19f) + (tail * ((2.0f) + (tail * (5.42101086e-20f)))));
 }
 
-FASTACT_INLINE float fastact_scaled_log1p_float32(float scaled, float e)
+FASTACT_INLINE float fastact_reduced_sum_float32(float x, float low, float shifted)
 {
-    const float denominator_ = ((2.0f) + e);
-    const float s_ = (e / denominator_);
+    const float n_ = (shifted - (12583103.0f));
+    return (((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f))) + low);
+}
+
+FASTACT_INLINE float fastact_scaled_log1p_float32(float tail, float tail_error)
+{
+    const float e_ = (tail * (5.42101086e-20f));
+    const float scaled_ = (tail / ((2.0f) + e_));
+    const float s_ = (scaled_ * (5.42101086e-20f));
     const float t_ = (s_ * s_);
-    return ((scaled / denominator_) * ((2.0f) + (t_ * ((((0.268604487f) * t_ + (0.282351375f)) * t_ + (0.40007621f)) * t_ + (0.666666389f)))));
+    return (tail - ((scaled_ * (e_ - (t_ * ((((0.268604487f) * t_ + (0.282351375f)) * t_ + (0.40007621f)) * t_ + (0.666666389f))))) - (tail_error * ((1.0f) - ((1.5f) * s_)))));
 }
 
 FASTACT_INLINE double fastact_exponential_minus_one_core_float64(double r)
 {
-    return (r + ((r * r) * ((((((((((2.5068117711217528e-08) * r + (2.762004453607806e-07)) * r + (2.7557355567412232e-06)) * r + (2.480152140031406e-05)) * r + (0.00019841269784726183)) * r + (0.0013888888917136426)) * r + (0.008333333333356114)) * r + (0.04166666666662431)) * r + (0.16666666666666644)) * r + (0.5000000000000001))));
+    return (r + ((r * r) * ((((((((((2.5113121079516853e-08) * r + (2.762635685887323e-07)) * r + (2.755723215999964e-06)) * r + (2.4801504355634654e-05)) * r + (0.00019841269898419843)) * r + (0.0013888888932472184)) * r + (0.008333333333316659)) * r + (0.04166666666657324)) * r + (0.16666666666666682)) * r + (0.5000000000000006))));
 }
 
 FASTACT_INLINE double fastact_exponential_minus_one_float64(double x)
@@ -253,13 +281,23 @@ FASTACT_INLINE double fastact_scaled_exponential_float64(double x)
     return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r_)));
 }
 
-FASTACT_INLINE double fastact_negative_half_square_exponential_float64(double a)
+FASTACT_INLINE double fastact_negative_half_square_exponent_float64(double a)
+{
+    return (((a * a) * ((-0.5) * (1.4426950408889634))) + (6755399441057367.0));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_remainder_float64(double a, double shifted)
 {
     const double square_ = (a * a);
-    const double shifted_ = ((square_ * ((-0.5) * (1.4426950408889634))) + (6755399441057367.0));
-    const double n_ = (shifted_ - (6755399441057367.0));
+    const double n_ = (shifted - (6755399441057367.0));
     const double r_ = (((square_ + (n_ * ((2.0) * (0.6931471805601177)))) + (n_ * ((2.0) * (-1.7239444525614835e-13)))) + fastact_multiply_subtract_float64(a, a, square_));
-    return (fastact_power_of_two_float64(shifted_) * ((1.0) + (r_ * (((((((((((-1.2232455202344813e-11) * r_ + (2.697878489568874e-10)) * r_ + (-5.3823075931394685e-09)) * r_ + (9.688087722744126e-08)) * r_ + (-1.550099195887802e-06)) * r_ + (2.1701388956695717e-05)) * r_ + (-0.00026041666666868436)) * r_ + (0.0026041666666608643)) * r_ + (-0.020833333333333204)) * r_ + (0.12500000000000014)) * r_ + (-0.5)))));
+    return (r_ * (((((((((((-1.2232455202344813e-11) * r_ + (2.697878489568874e-10)) * r_ + (-5.3823075931394685e-09)) * r_ + (9.688087722744126e-08)) * r_ + (-1.550099195887802e-06)) * r_ + (2.1701388956695717e-05)) * r_ + (-0.00026041666666868436)) * r_ + (0.0026041666666608643)) * r_ + (-0.020833333333333204)) * r_ + (0.12500000000000014)) * r_ + (-0.5)));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_exponential_float64(double a)
+{
+    const double shifted_ = fastact_negative_half_square_exponent_float64(a);
+    return (fastact_power_of_two_float64(shifted_) * ((1.0) + fastact_negative_half_square_remainder_float64(a, shifted_)));
 }
 
 FASTACT_INLINE double fastact_product_float64(double a, double b, double c)
@@ -280,13 +318,19 @@ FASTACT_INLINE double fastact_gelu_tanh_argument_error_float64(double a, double 
     return (fastact_multiply_subtract_float64(a, factor, argument) + (a * factor_error_));
 }
 
-FASTACT_INLINE double fastact_scaled_exponential_sum_float64(double x, double low)
+FASTACT_INLINE double fastact_downscaled_one_plus_exponential_from_float64(double r, double shifted)
 {
-    const double shifted_ = ((x * (1.4426950408889634)) + (6755399441057367.0));
-    const double n_ = (shifted_ - (6755399441057367.0));
-    const double r_ = (((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13))) + low);
-    const double scale_ = fastact_power_of_two_float64(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r_)));
+    const double scale_ = fastact_power_of_two_float64(shifted);
+    const double whole_ = ((2.409919865102884e-181) + scale_);
+    const double lost_ = ((2.409919865102884e-181) - (whole_ - scale_));
+    return (whole_ + ((scale_ * fastact_exponential_minus_one_core_float64(r)) + lost_));
+}
+
+FASTACT_INLINE double fastact_downscaled_one_plus_exponential_sum_float64(double x, double low)
+{
+    const double shifted_ = ((x * (1.4426950408889634)) + (6755399441056167.0));
+    const double n_ = (shifted_ - (6755399441056167.0));
+    return fastact_downscaled_one_plus_exponential_from_float64(((x - (n_ * (0.6931471805601177))) + (low - (n_ * (-1.7239444525614835e-13)))), shifted_);
 }
 
 FASTACT_INLINE double fastact_nearest_exponent_float64(double x)
@@ -294,10 +338,10 @@ FASTACT_INLINE double fastact_nearest_exponent_float64(double x)
     return ((x * (1.4426950408889634)) + (6755399441057367.0));
 }
 
-FASTACT_INLINE double fastact_reduced_sum_float64(double x, double more, double shifted)
+FASTACT_INLINE double fastact_reduced_difference_float64(double coarse, double more, double x, double shifted)
 {
     const double n_ = (shifted - (6755399441057367.0));
-    return ((x - (n_ * (0.6931471805601177))) + (more - (n_ * (-1.7239444525614835e-13))));
+    return (((coarse - (n_ * (0.6931471805601177))) - x) + (more - (n_ * (-1.7239444525614835e-13))));
 }
 
 FASTACT_INLINE double fastact_scaled_exponential_from_float64(double r, double shifted, double factor)
@@ -306,28 +350,33 @@ FASTACT_INLINE double fastact_scaled_exponential_from_float64(double r, double s
     return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r)));
 }
 
-FASTACT_INLINE double fastact_exponential_minus_one_from_float64(double r, double shifted, double rest)
+FASTACT_INLINE double fastact_exponential_minus_one_from_float64(double r, double shifted, double factor, double rest)
 {
-    const double scale_ = (fastact_power_of_two_float64(shifted) * (2.409919865102884e-181));
-    return ((scale_ * fastact_exponential_minus_one_core_float64(r)) + ((scale_ - (1.0)) + rest));
+    const double scale_ = ((fastact_power_of_two_float64(shifted) * factor) * (2.409919865102884e-181));
+    return ((scale_ * fastact_exponential_minus_one_core_float64(r)) + ((scale_ - factor) + (factor * rest)));
 }
 
-FASTACT_INLINE double fastact_quotient_float64(double a, double b, double denominator, double denominator_error)
+FASTACT_INLINE double fastact_scaled_exponential_error_from_float64(double r, double shifted, double factor, double rounded)
+{
+    const double scale_ = (fastact_power_of_two_float64(shifted) * factor);
+    return ((scale_ * fastact_exponential_minus_one_core_float64(r)) - (rounded - scale_));
+}
+
+FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double b, double denominator, double denominator_error)
 {
     const double reciprocal_ = ((1.0) / denominator);
     const double top_ = (a * b);
     const double result_ = (top_ * reciprocal_);
-    const double short_ = ((fastact_multiply_subtract_float64(a, b, top_) - fastact_multiply_subtract_float64(result_, denominator, top_)) - (result_ * denominator_error));
+    const double top_error_ = (fastact_multiply_subtract_float64(a, b, top_) + (a_error * b));
+    const double short_ = ((top_error_ - fastact_multiply_subtract_float64(result_, denominator, top_)) - (result_ * denominator_error));
     return (result_ + (short_ * reciprocal_));
 }
 
-FASTACT_INLINE double fastact_downscaled_exponential_sum_float64(double x, double low)
+FASTACT_INLINE double fastact_downscaled_one_plus_exponential_float64(double x)
 {
     const double shifted_ = ((x * (1.4426950408889634)) + (6755399441056167.0));
     const double n_ = (shifted_ - (6755399441056167.0));
-    const double r_ = ((x - (n_ * (0.6931471805601177))) + (low - (n_ * (-1.7239444525614835e-13))));
-    const double scale_ = fastact_power_of_two_float64(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r_)));
+    return fastact_downscaled_one_plus_exponential_from_float64(((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13))), shifted_);
 }
 
 FASTACT_INLINE double fastact_distance_float64(double x)
@@ -341,12 +390,19 @@ FASTACT_INLINE double fastact_scaled_one_plus_squared_float64(double tail)
     return ((4.149515568880993e+180) + (tail * ((2.0) + (tail * (2.409919865102884e-181)))));
 }
 
-FASTACT_INLINE double fastact_scaled_log1p_float64(double scaled, double e)
+FASTACT_INLINE double fastact_reduced_sum_float64(double x, double low, double shifted)
 {
-    const double denominator_ = ((2.0) + e);
-    const double s_ = (e / denominator_);
+    const double n_ = (shifted - (6755399441057367.0));
+    return (((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13))) + low);
+}
+
+FASTACT_INLINE double fastact_scaled_log1p_float64(double tail, double tail_error)
+{
+    const double e_ = (tail * (2.409919865102884e-181));
+    const double scaled_ = (tail / ((2.0) + e_));
+    const double s_ = (scaled_ * (2.409919865102884e-181));
     const double t_ = (s_ * s_);
-    return ((scaled / denominator_) * ((2.0) + (t_ * ((((((((((0.16172336952483865) * t_ + (0.08796600588044594)) * t_ + (0.12001933094194941)) * t_ + (0.13314047769279116)) * t_ + (0.15385576366506595)) * t_ + (0.18181789194136813)) * t_ + (0.22222222722655452)) * t_ + (0.2857142856705201)) * t_ + (0.40000000000014824)) * t_ + (0.6666666666666666)))));
+    return (tail - ((scaled_ * (e_ - (t_ * ((((((((((0.16172336952483865) * t_ + (0.08796600588044594)) * t_ + (0.12001933094194941)) * t_ + (0.13314047769279116)) * t_ + (0.15385576366506595)) * t_ + (0.18181789194136813)) * t_ + (0.22222222722655452)) * t_ + (0.2857142856705201)) * t_ + (0.40000000000014824)) * t_ + (0.6666666666666666))))) - (tail_error * ((1.0) - ((1.5) * s_)))));
 }
 
 
@@ -420,10 +476,12 @@ FASTACT_INLINE float fastact_gelu_float32(float x)
 {
     const float size_ = fastact_absolute_float32(x);
     const float a_ = fastact_select_float32(size_ > (14.6000004f), (14.6000004f), size_);
-    const float tail_ = fastact_negative_half_square_exponential_float32(a_);
-    const float mapped_ = (a_ / (a_ + (4.0f)));
-    const float q_ = (mapped_ - (0.5f));
-    return (fastact_select_float32(x >= (0.0f), x, (-0.0f)) - ((tail_ * mapped_) * (((((((((((-2.55721998e-21f) * q_ + (-6.14773233e-21f)) * q_ + (2.37503829e-21f)) * q_ + (1.13574023e-20f)) * q_ + (-1.21135294e-20f)) * q_ + (-1.30847614e-20f)) * q_ + (5.23870801e-20f)) * q_ + (-8.08908322e-20f)) * q_ + (8.39470255e-20f)) * q_ + (-6.59082843e-20f)) * q_ + (4.09440897e-20f))));
+    const float shifted_ = fastact_negative_half_square_exponent_float32(a_);
+    const float mapped_ = (a_ / (a_ + (3.0f)));
+    const float q_ = (mapped_ - (0.34765625f));
+    const float scaled_ = (fastact_power_of_two_float32(shifted_) * mapped_);
+    const float tail_ = (scaled_ + (scaled_ * fastact_negative_half_square_remainder_float32(a_, shifted_)));
+    return (fastact_select_float32(x >= (0.0f), x, (-0.0f)) - (tail_ * (((((((((((3.02344591e-21f) * q_ + (-9.62373045e-22f)) * q_ + (-5.23471719e-21f)) * q_ + (-1.26359614e-21f)) * q_ + (8.24847462e-21f)) * q_ + (6.20530983e-21f)) * q_ + (-1.63172685e-20f)) * q_ + (-1.25288394e-20f)) * q_ + (5.75934066e-20f)) * q_ + (-7.16873558e-20f)) * q_ + (4.91606427e-20f))));
 }
 
 FASTACT_INLINE float fastact_gelu_gradient_float32(float x)
@@ -439,13 +497,13 @@ FASTACT_INLINE float fastact_gelu_gradient_float32(float x)
 
 FASTACT_INLINE float fastact_gelu_tanh_float32(float x)
 {
-    const float size_ = fastact_absolute_float32(x);
-    const float a_ = fastact_select_float32(size_ > (11.0f), (11.0f), size_);
-    const float square_ = (a_ * a_);
+    const float cut_ = fastact_select_float32(x < (-(11.0f)), (-(11.0f)), x);
+    const float square_ = (cut_ * cut_);
     const float factor_ = fastact_gelu_tanh_factor_float32(square_);
-    const float argument_ = (a_ * factor_);
-    const float tail_ = fastact_scaled_exponential_sum_float32((-argument_), (-fastact_gelu_tanh_argument_error_float32(a_, square_, factor_, argument_)));
-    return (fastact_select_float32(x >= (0.0f), x, (-0.0f)) - ((a_ * tail_) / ((1.84467441e+19f) + tail_)));
+    const float argument_ = (cut_ * factor_);
+    const float error_ = fastact_gelu_tanh_argument_error_float32(cut_, square_, factor_, argument_);
+    const float logistic_ = fastact_downscaled_one_plus_exponential_sum_float32((-argument_), (-error_));
+    return fastact_select_float32(x > (6.0f), x, ((cut_ / logistic_) * (5.42101086e-20f)));
 }
 
 FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x)
@@ -456,23 +514,25 @@ FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x)
     const float factor_ = fastact_gelu_tanh_factor_float32(square_);
     const float argument_ = (a_ * factor_);
     const float error_ = fastact_gelu_tanh_argument_error_float32(a_, square_, factor_, argument_);
-    const float from_coarse_ = ((1.234375f) - argument_);
-    const float shifted_ = fastact_nearest_exponent_float32(from_coarse_);
-    const float r_ = (fastact_reduced_sum_float32(from_coarse_, (-0.00322009646f), shifted_) + ((-4.63872031e-11f) - error_));
+    const float shifted_ = fastact_nearest_exponent_float32(((1.234375f) - argument_));
+    const float reduced_ = fastact_reduced_difference_float32((1.234375f), (-0.00322009646f), argument_, shifted_);
+    const float r_ = (reduced_ + ((-4.63872031e-11f) - error_));
     const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.291955203f));
     const float slope_ = ((1.71697199f) + ((0.214064449f) * (a_ * ((0.752461433f) + a_))));
-    const float curved_ = ((0.291955203f) * fastact_exponential_minus_one_from_float32(r_, shifted_, (-1.07261201e-07f)));
+    const float curved_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.291955203f), (-1.07261201e-07f));
     const float numerator_ = ((((0.752461433f) - a_) * slope_) + curved_);
     const float e_ = (tail_ * (5.42101086e-20f));
     const float bottom_ = ((1.0f) + (e_ * ((2.0f) + e_)));
-    const float u_ = (fastact_quotient_float32(tail_, numerator_, bottom_, fastact_multiply_subtract_float32(e_, ((2.0f) + e_), (bottom_ - (1.0f)))) * (5.42101086e-20f));
+    const float tail_error_ = fastact_scaled_exponential_error_from_float32(r_, shifted_, (0.291955203f), tail_);
+    const float bottom_error_ = fastact_multiply_subtract_float32(e_, ((2.0f) + e_), (bottom_ - (1.0f)));
+    const float u_ = (fastact_quotient_float32(tail_, tail_error_, numerator_, bottom_, bottom_error_) * (5.42101086e-20f));
     return fastact_select_float32(x < (0.0f), u_, ((1.0f) - u_));
 }
 
 FASTACT_INLINE float fastact_sigmoid_float32(float x)
 {
     const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), fastact_select_float32(x > (30.0f), (30.0f), x));
-    return ((5.42101086e-20f) / ((5.42101086e-20f) + fastact_downscaled_exponential_sum_float32((-cut_), (0.0f))));
+    return ((5.42101086e-20f) / fastact_downscaled_one_plus_exponential_float32((-cut_)));
 }
 
 FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
@@ -488,8 +548,13 @@ FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
 
 FASTACT_INLINE float fastact_tanh_float32(float x)
 {
-    const float m_ = fastact_exponential_minus_one_float32(((-2.0f) * fastact_absolute_float32(x)));
-    return fastact_copysign_float32((m_ / ((2.0f) + m_)), x);
+    const float twice_ = ((-2.0f) * fastact_absolute_float32(x));
+    const float argument_ = fastact_select_float32(twice_ < (-80.0f), (-80.0f), twice_);
+    const float shifted_ = ((argument_ * (1.44269502f)) + (12583039.0f));
+    const float n_ = (shifted_ - (12583039.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float change_ = (scale_ * fastact_exponential_minus_one_core_float32((argument_ - (n_ * (0.693147182f)))));
+    return fastact_copysign_float32(((change_ + (scale_ - (1.0f))) / (change_ + (scale_ + (1.0f)))), x);
 }
 
 FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
@@ -506,9 +571,9 @@ FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
 
 FASTACT_INLINE float fastact_silu_float32(float x)
 {
-    const float a_ = fastact_distance_float32(x);
-    const float tail_ = fastact_scaled_exponential_float32((-a_));
-    return (fastact_select_float32(x >= (0.0f), x, (-0.0f)) - ((a_ * tail_) / ((1.84467441e+19f) + tail_)));
+    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
+    const float logistic_ = fastact_downscaled_one_plus_exponential_float32((-cut_));
+    return fastact_select_float32(x > (30.0f), x, ((cut_ / logistic_) * (5.42101086e-20f)));
 }
 
 FASTACT_INLINE float fastact_silu_gradient_float32(float x)
@@ -516,9 +581,12 @@ FASTACT_INLINE float fastact_silu_gradient_float32(float x)
     const float a_ = fastact_distance_float32(x);
     const float from_coarse_ = ((1.28125f) - a_);
     const float shifted_ = fastact_nearest_exponent_float32(from_coarse_);
-    const float r_ = fastact_reduced_sum_float32(from_coarse_, (-0.00278550386f), shifted_);
+    const float r_ = fastact_reduced_difference_float32((1.28125f), (-0.00278550386f), a_, shifted_);
     const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.278464556f));
-    const float numerator_ = (((1.27846456f) - a_) + ((0.278464556f) * fastact_exponential_minus_one_from_float32(r_, shifted_, (1.5182534e-11f))));
+    const float linear_ = ((1.27846456f) - a_);
+    const float lost_ = (((1.27846456f) - (1.28125f)) - (linear_ - from_coarse_));
+    const float curved_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.278464556f), (1.5182534e-11f));
+    const float numerator_ = (linear_ + (curved_ + lost_));
     const float u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_float32(tail_));
     return fastact_select_float32(x < (0.0f), u_, ((1.0f) - u_));
 }
@@ -529,9 +597,11 @@ FASTACT_INLINE float fastact_softplus_float32(float x, float beta)
     const float a_ = fastact_absolute_float32(t_);
     const float error_ = fastact_select_float32(a_ > (-(-110.0f)), (0.0f), fastact_multiply_subtract_float32(beta, x, t_));
     const float argument_ = fastact_select_float32(a_ > (-(-110.0f)), (-110.0f), (-a_));
-    const float tail_ = fastact_scaled_exponential_sum_float32(argument_, fastact_select_float32(t_ > (0.0f), (-error_), error_));
-    const float logarithm_ = fastact_scaled_log1p_float32(tail_, (tail_ * (5.42101086e-20f)));
-    return (fastact_select_float32(t_ > (0.0f), x, (0.0f)) + (((logarithm_ * (2.32830644e-10f)) * ((1.0f) / beta)) * (2.32830644e-10f)));
+    const float shifted_ = fastact_nearest_exponent_float32(argument_);
+    const float r_ = fastact_reduced_sum_float32(argument_, fastact_select_float32(t_ > (0.0f), (-error_), error_), shifted_);
+    const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (1.0f));
+    const float logarithm_ = fastact_scaled_log1p_float32(tail_, fastact_scaled_exponential_error_from_float32(r_, shifted_, (1.0f), tail_));
+    return (fastact_select_float32(t_ > (0.0f), x, (0.0f)) + (((logarithm_ * (2.32830644e-10f)) / beta) * (2.32830644e-10f)));
 }
 
 FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta)
@@ -539,7 +609,7 @@ FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta)
     const float t_ = (beta * x);
     const float cut_ = fastact_select_float32(t_ < (-110.0f), (-110.0f), fastact_select_float32(t_ > (30.0f), (30.0f), t_));
     const float error_ = fastact_select_float32(fastact_absolute_float32(t_) > (-(-110.0f)), (0.0f), fastact_multiply_subtract_float32(beta, x, t_));
-    return ((5.42101086e-20f) / ((5.42101086e-20f) + fastact_downscaled_exponential_sum_float32((-cut_), (-error_))));
+    return ((5.42101086e-20f) / fastact_downscaled_one_plus_exponential_sum_float32((-cut_), (-error_)));
 }
 
 FASTACT_INLINE float fastact_softplus_gradient_from_output_float32(float y, float beta)
@@ -549,32 +619,35 @@ FASTACT_INLINE float fastact_softplus_gradient_from_output_float32(float y, floa
 
 FASTACT_INLINE float fastact_mish_float32(float x)
 {
-    const float a_ = fastact_distance_float32(x);
-    const float tail_ = fastact_scaled_exponential_float32((-a_));
-    const float e_ = (tail_ * (5.42101086e-20f));
-    const float above_ = ((1.0f) + ((2.0f) * e_));
-    const float below_ = (tail_ * (e_ + (2.0f)));
-    const float top_ = fastact_select_float32(x >= (0.0f), (x * above_), ((-a_) * below_));
-    const float bottom_ = fastact_select_float32(x >= (0.0f), (above_ + (((2.0f) * e_) * e_)), (below_ + ((2.0f) * (1.84467441e+19f))));
-    return (top_ / bottom_);
+    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
+    const float shifted_ = (((-cut_) * (1.44269502f)) + (12582975.0f));
+    const float n_ = (shifted_ - (12582975.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float change_ = (scale_ * fastact_exponential_minus_one_core_float32((((-cut_) - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f)))));
+    const float whole_ = ((5.42101086e-20f) + scale_);
+    const float lost_ = (((0.5f) * (5.42101086e-20f)) - (whole_ - scale_));
+    const float last_ = ((((1.53125f) * (5.42101086e-20f)) / (((3.0625f) * (5.42101086e-20f)) + ((6.125f) * (scale_ + change_)))) * (5.42101086e-20f));
+    return fastact_select_float32(x > (30.0f), x, ((cut_ / (whole_ + (change_ + (last_ + lost_)))) * (5.42101086e-20f)));
 }
 
 FASTACT_INLINE float fastact_mish_gradient_float32(float x)
 {
     const float a_ = fastact_distance_float32(x);
-    const float from_coarse_ = ((1.1953125f) - a_);
-    const float shifted_ = fastact_nearest_exponent_float32(from_coarse_);
-    const float r_ = fastact_reduced_sum_float32(from_coarse_, (-0.00288127642f), shifted_);
+    const float shifted_ = fastact_nearest_exponent_float32(((1.1953125f) - a_));
+    const float r_ = fastact_reduced_difference_float32((1.1953125f), (-0.00288127642f), a_, shifted_);
     const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.303482533f));
     const float e_ = (tail_ * (5.42101086e-20f));
-    const float t_ = ((0.303482533f) * fastact_exponential_minus_one_from_float32(r_, shifted_, (4.22855928e-09f)));
-    const float bracket_ = ((((4.0f) + ((4.0f) * e_)) * ((1.19243121f) - a_)) + (t_ * ((2.53630686f) + (e_ * (e_ + (4.30348253f))))));
+    const float t_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.303482533f), (4.22855928e-09f));
+    const float linear_ = ((4.0f) * ((1.19243121f) - a_));
+    const float bracket_ = (linear_ + ((e_ * linear_) + (t_ * ((2.53630686f) + (e_ * (e_ + (4.30348253f)))))));
     const float above_ = ((1.0f) + ((2.0f) * e_));
     const float above_bottom_ = (above_ + (((2.0f) * e_) * e_));
     const float gradient_above_ = (((above_ * above_bottom_) + ((((4.0f) * a_) * (e_ * e_)) * ((1.0f) + e_))) / (above_bottom_ * above_bottom_));
     const float inner_ = ((8.0f) + (e_ * ((8.0f) + (e_ * ((4.0f) + e_)))));
     const float bottom_ = ((4.0f) + (e_ * inner_));
-    const float gradient_below_ = (fastact_quotient_float32(tail_, bracket_, bottom_, fastact_multiply_subtract_float32(e_, inner_, (bottom_ - (4.0f)))) * (5.42101086e-20f));
+    const float tail_error_ = fastact_scaled_exponential_error_from_float32(r_, shifted_, (0.303482533f), tail_);
+    const float bottom_error_ = fastact_multiply_subtract_float32(e_, inner_, (bottom_ - (4.0f)));
+    const float gradient_below_ = (fastact_quotient_float32(tail_, tail_error_, bracket_, bottom_, bottom_error_) * (5.42101086e-20f));
     return fastact_select_float32(x < (0.0f), gradient_below_, gradient_above_);
 }
 
@@ -646,10 +719,12 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
 {
     const double size_ = fastact_absolute_float64(x);
     const double a_ = fastact_select_float64(size_ > (39.2), (39.2), size_);
-    const double tail_ = fastact_negative_half_square_exponential_float64(a_);
+    const double shifted_ = fastact_negative_half_square_exponent_float64(a_);
     const double mapped_ = (a_ / (a_ + (4.0)));
     const double q_ = (mapped_ - (0.5));
-    return (fastact_select_float64(x >= (0.0), x, (-0.0)) - ((tail_ * mapped_) * (((((((((((((((((((((((((2.4182257774526027e-184) * q_ + (-1.1683709674937583e-183)) * q_ + (-2.6660360887650905e-183)) * q_ + (6.996865137197181e-184)) * q_ + (4.9490738694585764e-183)) * q_ + (1.7825738026763114e-183)) * q_ + (-5.376892763719254e-183)) * q_ + (-4.91773106393112e-183)) * q_ + (4.286875524290545e-183)) * q_ + (8.0701058674078e-183)) * q_ + (-2.4853363592950616e-183)) * q_ + (-1.1687907337081733e-182)) * q_ + (7.073286678120977e-184)) * q_ + (1.73457299438655e-182)) * q_ + (-4.709061893756875e-184)) * q_ + (-2.8514318552332338e-182)) * q_ + (8.226536930630287e-183)) * q_ + (5.030581501431467e-182)) * q_ + (-5.36689904632934e-182)) * q_ + (-5.814800376821125e-182)) * q_ + (2.3288144898209502e-181)) * q_ + (-3.5960218461830117e-181)) * q_ + (3.7318804502918375e-181)) * q_ + (-2.929964386834797e-181)) * q_ + (1.820176639605742e-181))));
+    const double scaled_ = (fastact_power_of_two_float64(shifted_) * mapped_);
+    const double tail_ = (scaled_ + (scaled_ * fastact_negative_half_square_remainder_float64(a_, shifted_)));
+    return (fastact_select_float64(x >= (0.0), x, (-0.0)) - (tail_ * (((((((((((((((((((((((((2.4182257774526027e-184) * q_ + (-1.1683709674937583e-183)) * q_ + (-2.6660360887650905e-183)) * q_ + (6.996865137197181e-184)) * q_ + (4.9490738694585764e-183)) * q_ + (1.7825738026763114e-183)) * q_ + (-5.376892763719254e-183)) * q_ + (-4.91773106393112e-183)) * q_ + (4.286875524290545e-183)) * q_ + (8.0701058674078e-183)) * q_ + (-2.4853363592950616e-183)) * q_ + (-1.1687907337081733e-182)) * q_ + (7.073286678120977e-184)) * q_ + (1.73457299438655e-182)) * q_ + (-4.709061893756875e-184)) * q_ + (-2.8514318552332338e-182)) * q_ + (8.226536930630287e-183)) * q_ + (5.030581501431467e-182)) * q_ + (-5.36689904632934e-182)) * q_ + (-5.814800376821125e-182)) * q_ + (2.3288144898209502e-181)) * q_ + (-3.5960218461830117e-181)) * q_ + (3.7318804502918375e-181)) * q_ + (-2.929964386834797e-181)) * q_ + (1.820176639605742e-181))));
 }
 
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
@@ -665,13 +740,13 @@ FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
 
 FASTACT_INLINE double fastact_gelu_tanh_float64(double x)
 {
-    const double size_ = fastact_absolute_float64(x);
-    const double a_ = fastact_select_float64(size_ > (22.0), (22.0), size_);
-    const double square_ = (a_ * a_);
+    const double cut_ = fastact_select_float64(x < (-(22.0)), (-(22.0)), x);
+    const double square_ = (cut_ * cut_);
     const double factor_ = fastact_gelu_tanh_factor_float64(square_);
-    const double argument_ = (a_ * factor_);
-    const double tail_ = fastact_scaled_exponential_sum_float64((-argument_), (-fastact_gelu_tanh_argument_error_float64(a_, square_, factor_, argument_)));
-    return (fastact_select_float64(x >= (0.0), x, (-0.0)) - ((a_ * tail_) / ((4.149515568880993e+180) + tail_)));
+    const double argument_ = (cut_ * factor_);
+    const double error_ = fastact_gelu_tanh_argument_error_float64(cut_, square_, factor_, argument_);
+    const double logistic_ = fastact_downscaled_one_plus_exponential_sum_float64((-argument_), (-error_));
+    return fastact_select_float64(x > (10.0), x, ((cut_ / logistic_) * (2.409919865102884e-181)));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
@@ -682,23 +757,25 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
     const double factor_ = fastact_gelu_tanh_factor_float64(square_);
     const double argument_ = (a_ * factor_);
     const double error_ = fastact_gelu_tanh_argument_error_float64(a_, square_, factor_, argument_);
-    const double from_coarse_ = ((1.234375) - argument_);
-    const double shifted_ = fastact_nearest_exponent_float64(from_coarse_);
-    const double r_ = (fastact_reduced_sum_float64(from_coarse_, (-0.0032201276681012463), shifted_) + ((-8.741309195048687e-20) - error_));
+    const double shifted_ = fastact_nearest_exponent_float64(((1.234375) - argument_));
+    const double reduced_ = fastact_reduced_difference_float64((1.234375), (-0.0032201276681012463), argument_, shifted_);
+    const double r_ = (reduced_ + ((-8.741309195048687e-20) - error_));
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.29195521191476714));
     const double slope_ = ((1.7169720254347263) + ((0.21406444881780073) * (a_ * ((0.7524614220710163) + a_))));
-    const double curved_ = ((0.29195521191476714) * fastact_exponential_minus_one_from_float64(r_, shifted_, (-2.1459373293410855e-16)));
+    const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
     const double numerator_ = ((((0.7524614220710163) - a_) * slope_) + curved_);
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double bottom_ = ((1.0) + (e_ * ((2.0) + e_)));
-    const double u_ = (fastact_quotient_float64(tail_, numerator_, bottom_, fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)))) * (2.409919865102884e-181));
+    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.29195521191476714), tail_);
+    const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
+    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
 FASTACT_INLINE double fastact_sigmoid_float64(double x)
 {
     const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), fastact_select_float64(x > (60.0), (60.0), x));
-    return ((2.409919865102884e-181) / ((2.409919865102884e-181) + fastact_downscaled_exponential_sum_float64((-cut_), (0.0))));
+    return ((2.409919865102884e-181) / fastact_downscaled_one_plus_exponential_float64((-cut_)));
 }
 
 FASTACT_INLINE double fastact_sigmoid_gradient_float64(double x)
@@ -714,8 +791,13 @@ FASTACT_INLINE double fastact_sigmoid_gradient_from_output_float64(double y)
 
 FASTACT_INLINE double fastact_tanh_float64(double x)
 {
-    const double m_ = fastact_exponential_minus_one_float64(((-2.0) * fastact_absolute_float64(x)));
-    return fastact_copysign_float64((m_ / ((2.0) + m_)), x);
+    const double twice_ = ((-2.0) * fastact_absolute_float64(x));
+    const double argument_ = fastact_select_float64(twice_ < (-700.0), (-700.0), twice_);
+    const double shifted_ = ((argument_ * (1.4426950408889634)) + (6755399441056767.0));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_float64(shifted_);
+    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((argument_ - (n_ * (0.6931471805599453)))));
+    return fastact_copysign_float64(((change_ + (scale_ - (1.0))) / (change_ + (scale_ + (1.0)))), x);
 }
 
 FASTACT_INLINE double fastact_tanh_gradient_float64(double x)
@@ -732,9 +814,9 @@ FASTACT_INLINE double fastact_tanh_gradient_from_output_float64(double y)
 
 FASTACT_INLINE double fastact_silu_float64(double x)
 {
-    const double a_ = fastact_distance_float64(x);
-    const double tail_ = fastact_scaled_exponential_float64((-a_));
-    return (fastact_select_float64(x >= (0.0), x, (-0.0)) - ((a_ * tail_) / ((4.149515568880993e+180) + tail_)));
+    const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), x);
+    const double logistic_ = fastact_downscaled_one_plus_exponential_float64((-cut_));
+    return fastact_select_float64(x > (60.0), x, ((cut_ / logistic_) * (2.409919865102884e-181)));
 }
 
 FASTACT_INLINE double fastact_silu_gradient_float64(double x)
@@ -742,9 +824,12 @@ FASTACT_INLINE double fastact_silu_gradient_float64(double x)
     const double a_ = fastact_distance_float64(x);
     const double from_coarse_ = ((1.28125) - a_);
     const double shifted_ = fastact_nearest_exponent_float64(from_coarse_);
-    const double r_ = fastact_reduced_sum_float64(from_coarse_, (-0.0027854572389262103), shifted_);
+    const double r_ = fastact_reduced_difference_float64((1.28125), (-0.0027854572389262103), a_, shifted_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.2784645427610738));
-    const double numerator_ = (((1.2784645427610737) - a_) + ((0.2784645427610738) * fastact_exponential_minus_one_from_float64(r_, shifted_, (3.985063924310592e-16))));
+    const double linear_ = ((1.2784645427610737) - a_);
+    const double lost_ = (((1.2784645427610737) - (1.28125)) - (linear_ - from_coarse_));
+    const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
+    const double numerator_ = (linear_ + (curved_ + lost_));
     const double u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_float64(tail_));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
@@ -755,9 +840,11 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta)
     const double a_ = fastact_absolute_float64(t_);
     const double error_ = fastact_select_float64(a_ > (-(-760.0)), (0.0), fastact_multiply_subtract_float64(beta, x, t_));
     const double argument_ = fastact_select_float64(a_ > (-(-760.0)), (-760.0), (-a_));
-    const double tail_ = fastact_scaled_exponential_sum_float64(argument_, fastact_select_float64(t_ > (0.0), (-error_), error_));
-    const double logarithm_ = fastact_scaled_log1p_float64(tail_, (tail_ * (2.409919865102884e-181)));
-    return (fastact_select_float64(t_ > (0.0), x, (0.0)) + (((logarithm_ * (4.909093465297727e-91)) * ((1.0) / beta)) * (4.909093465297727e-91)));
+    const double shifted_ = fastact_nearest_exponent_float64(argument_);
+    const double r_ = fastact_reduced_sum_float64(argument_, fastact_select_float64(t_ > (0.0), (-error_), error_), shifted_);
+    const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (1.0));
+    const double logarithm_ = fastact_scaled_log1p_float64(tail_, fastact_scaled_exponential_error_from_float64(r_, shifted_, (1.0), tail_));
+    return (fastact_select_float64(t_ > (0.0), x, (0.0)) + (((logarithm_ * (4.909093465297727e-91)) / beta) * (4.909093465297727e-91)));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
@@ -765,7 +852,7 @@ FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
     const double t_ = (beta * x);
     const double cut_ = fastact_select_float64(t_ < (-760.0), (-760.0), fastact_select_float64(t_ > (60.0), (60.0), t_));
     const double error_ = fastact_select_float64(fastact_absolute_float64(t_) > (-(-760.0)), (0.0), fastact_multiply_subtract_float64(beta, x, t_));
-    return ((2.409919865102884e-181) / ((2.409919865102884e-181) + fastact_downscaled_exponential_sum_float64((-cut_), (-error_))));
+    return ((2.409919865102884e-181) / fastact_downscaled_one_plus_exponential_sum_float64((-cut_), (-error_)));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_from_output_float64(double y, double beta)
@@ -775,32 +862,35 @@ FASTACT_INLINE double fastact_softplus_gradient_from_output_float64(double y, do
 
 FASTACT_INLINE double fastact_mish_float64(double x)
 {
-    const double a_ = fastact_distance_float64(x);
-    const double tail_ = fastact_scaled_exponential_float64((-a_));
-    const double e_ = (tail_ * (2.409919865102884e-181));
-    const double above_ = ((1.0) + ((2.0) * e_));
-    const double below_ = (tail_ * (e_ + (2.0)));
-    const double top_ = fastact_select_float64(x >= (0.0), (x * above_), ((-a_) * below_));
-    const double bottom_ = fastact_select_float64(x >= (0.0), (above_ + (((2.0) * e_) * e_)), (below_ + ((2.0) * (4.149515568880993e+180))));
-    return (top_ / bottom_);
+    const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), x);
+    const double shifted_ = (((-cut_) * (1.4426950408889634)) + (6755399441056167.0));
+    const double n_ = (shifted_ - (6755399441056167.0));
+    const double scale_ = fastact_power_of_two_float64(shifted_);
+    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((((-cut_) - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13)))));
+    const double whole_ = ((2.409919865102884e-181) + scale_);
+    const double lost_ = (((0.5) * (2.409919865102884e-181)) - (whole_ - scale_));
+    const double last_ = ((((1.53125) * (2.409919865102884e-181)) / (((3.0625) * (2.409919865102884e-181)) + ((6.125) * (scale_ + change_)))) * (2.409919865102884e-181));
+    return fastact_select_float64(x > (60.0), x, ((cut_ / (whole_ + (change_ + (last_ + lost_)))) * (2.409919865102884e-181)));
 }
 
 FASTACT_INLINE double fastact_mish_gradient_float64(double x)
 {
     const double a_ = fastact_distance_float64(x);
-    const double from_coarse_ = ((1.1953125) - a_);
-    const double shifted_ = fastact_nearest_exponent_float64(from_coarse_);
-    const double r_ = fastact_reduced_sum_float64(from_coarse_, (-0.0028812854845047227), shifted_);
+    const double shifted_ = fastact_nearest_exponent_float64(((1.1953125) - a_));
+    const double r_ = fastact_reduced_difference_float64((1.1953125), (-0.0028812854845047227), a_, shifted_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.3034825352815289));
     const double e_ = (tail_ * (2.409919865102884e-181));
-    const double t_ = ((0.3034825352815289) * fastact_exponential_minus_one_from_float64(r_, shifted_, (-8.230146173483207e-16)));
-    const double bracket_ = ((((4.0) + ((4.0) * e_)) * ((1.1924312145154954) - a_)) + (t_ * ((2.536306932285039) + (e_ * (e_ + (4.303482535281529))))));
+    const double t_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
+    const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
+    const double bracket_ = (linear_ + ((e_ * linear_) + (t_ * ((2.536306932285039) + (e_ * (e_ + (4.303482535281529)))))));
     const double above_ = ((1.0) + ((2.0) * e_));
     const double above_bottom_ = (above_ + (((2.0) * e_) * e_));
     const double gradient_above_ = (((above_ * above_bottom_) + ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
     const double inner_ = ((8.0) + (e_ * ((8.0) + (e_ * ((4.0) + e_)))));
     const double bottom_ = ((4.0) + (e_ * inner_));
-    const double gradient_below_ = (fastact_quotient_float64(tail_, bracket_, bottom_, fastact_multiply_subtract_float64(e_, inner_, (bottom_ - (4.0)))) * (2.409919865102884e-181));
+    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.3034825352815289), tail_);
+    const double bottom_error_ = fastact_multiply_subtract_float64(e_, inner_, (bottom_ - (4.0)));
+    const double gradient_below_ = (fastact_quotient_float64(tail_, tail_error_, bracket_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), gradient_below_, gradient_above_);
 }
 
