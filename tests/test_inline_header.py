@@ -299,9 +299,13 @@ def test_equals_the_kernel_to_the_bit(library, case, level, dtype):
             expected = call_kernel(level, case, dtype, x, params)
             got = call_inline(library(level, "kernel"), case, dtype, x, params)
         assert_same_bits(got, expected, str(params))
-        # and in the scalar loop for what no vector holds
+        # in the scalar loop for what no vector holds GCC may contract other products: each of the two is within the
+        # row's limit of the truth, so they are no further from each other than that and a bit
         got = np.concatenate([call_inline(library(level, "kernel"), case, dtype, part, params) for part in x[:64]])
-        assert_same_bits(got, expected[:64], str(params))
+        numbers = np.isfinite(expected[:64])
+        assert_same_bits(got[~numbers], expected[:64][~numbers], str(params))
+        limits = case.row.ulp if case.direction == "forward" else case.row.ulp_gradient
+        np.testing.assert_array_max_ulp(got[numbers], expected[:64][numbers], 1 + getattr(limits, dtype))
 
 
 @EVERY_BUILD
