@@ -62,7 +62,8 @@ def _declared(context: Any, builder: Any, name: str, result: Any, arguments: lis
     """A function of the table, for the module that is being built."""
     register_symbols()
     # an attribute that Numba does not document: without it, cached code needs `init` before it is loaded
-    getattr(context.active_code_library, "_reload_init", set()).add(register_symbols)
+    nothing: set[Any] = set()
+    getattr(context.active_code_library, "_reload_init", nothing).add(register_symbols)
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), _symbol(name))
 
 

@@ -698,6 +698,8 @@ def test_interrupt_while_computing():
         + """
 import signal, time
 
+# a shell starts background jobs with SIGINT ignored, and Python leaves that so
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fastact.set_num_threads(2)
 expected = fastact.silu(x)
 out = np.empty_like(x)
