@@ -70,6 +70,10 @@ class Activation(NamedTuple):
     output_range: tuple[str, str] = ("-inf", "inf")
     #: Where sweeps must be dense: kinks, zeros of f and f'.
     interesting: tuple[float, ...] = (0.0,)
+    #: Whether f never falls, with the default parameters; its values then lie between its limits.
+    monotone: bool = False
+    #: Whether f(-x) = -f(x), which then holds to the bit.
+    odd: bool = False
     aliases: tuple[str, ...] = ()
 
     @property
@@ -112,6 +116,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         source="Nair and Hinton, Rectified Linear Units Improve Restricted Boltzmann Machines, ICML 2010",
         derivative_from_output="1 if y > 0 else 0",
         output_range=("0", "inf"),
+        monotone=True,
     ),
     Activation(
         "leaky_relu",
@@ -127,6 +132,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         source="Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models, ICML 2013",
         parameters=(_slope("negative_slope", 0.01, "slope for negative inputs"),),
         derivative_from_output="1 if y > 0 else negative_slope",
+        monotone=True,
     ),
     Activation(
         "prelu",
@@ -149,6 +155,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
                 tried=(0.25, 0.0, -0.5, 1.5),
             ),
         ),
+        monotone=True,
     ),
     Activation(
         "elu",
@@ -167,6 +174,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         ),
         derivative_from_output="1 if y > 0 else y + alpha",
         output_range=("-alpha", "inf"),
+        monotone=True,
     ),
     Activation(
         "gelu",
@@ -214,6 +222,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         source="Verhulst 1838; Cybenko, Approximation by Superpositions of a Sigmoidal Function, 1989",
         derivative_from_output="y * (1 - y)",
         output_range=("0", "1"),
+        monotone=True,
     ),
     Activation(
         "tanh",
@@ -229,6 +238,8 @@ ACTIVATIONS: tuple[Activation, ...] = (
         source="LeCun et al., Efficient BackProp, 1998",
         derivative_from_output="1 - y * y",
         output_range=("-1", "1"),
+        monotone=True,
+        odd=True,
     ),
     Activation(
         "silu",
@@ -262,6 +273,7 @@ ACTIVATIONS: tuple[Activation, ...] = (
         ),
         derivative_from_output="-expm1(-beta * y)",
         output_range=("0", "inf"),
+        monotone=True,
     ),
     Activation(
         "mish",
