@@ -23,10 +23,10 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 RENDERED = Path("build") / "kernels"
 
-# What a formula may rely on: division without a check for zero, choices computed on both sides, FMA where there is
-# one.  Never -ffast-math or a part of it that changes values; -fno-fast-math must stand first, because it also puts
-# -ftrapping-math back, with which SSE2 and AVX2 loops are not vectorised.
-KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+# What a formula may rely on: division without a check for zero, choices computed on both sides.  Lowering decides what
+# is fused, so the compiler fuses nothing.  Never -ffast-math or a part of it that changes values; -fno-fast-math must
+# stand first, because it also puts -ftrapping-math back, with which SSE2 and AVX2 loops are not vectorised.
+KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # GCC carries the value that a clamp gives (the tail beyond which nothing is left) through the formula as a constant
 # and then blends every intermediate result with its own: a dozen blends instead of one.  Without that pass gelu and
 # gelu_tanh are 11-31 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
@@ -68,13 +68,19 @@ def render(level: str) -> str:
     floors = lower_floors()
     lowering = floors.lowering
     loops = [lowering.loop_of(row, direction) for row in floors.catalogue.ACTIVATIONS for direction in row.directions]
-    formulas = [formula for loop in loops for formula in loop.formulas]
+    # x86-64 without AVX2 has no FMA; 64-bit CPUs of other makes do
+    fused = not (IS_X86 and level == "base")
+    needed: dict[str, list[object]] = {}
+    for loop in loops:
+        for dtype in ("float32", "float64"):
+            needed.setdefault(loop.precision(dtype, fused), []).extend(loop.formulas)
     return rendered(
         "kernels",
         level,
         loops=loops,
+        fused=fused,
         formulas="\n\n".join(
-            lowering.lower(formulas, lowering.CythonDialect(dtype)) for dtype in ("float32", "float64")
+            lowering.lower(formulas, lowering.CythonDialect(precision)) for precision, formulas in needed.items()
         ),
         operations={loop.name: lowering.operations(loop) for loop in loops},
     )

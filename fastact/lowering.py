@@ -4,6 +4,15 @@ A formula (``formulas/``) is a Python function of floats in a small subset: assi
 at the end, ``+ - * /``, negation, one comparison as the condition of a conditional expression, calls to other
 formulas, primitives and polynomials, and named constants.  Anything else is a ``LoweringError`` that names the place.
 
+Three precisions.  ``float32`` and ``float64`` compute in their own type.  ``widened`` computes a float32 result in
+float64 and leaves the one rounding to the caller: for formulas whose roundings float32 cannot hold below one unit in
+the last place, and for CPUs without FMA.  There every ``correction`` of a rounding error is dropped, with all that
+serves it alone, and polynomials are shorter.
+
+Fusing is decided here, not by the compilers, which differ: ``a * b + c`` becomes ``multiply_add``, one rounding where
+the CPU has FMA, and compilers are told to contract nothing.  So the bits of a function are the same on AVX2, AVX-512
+and Numba, whichever compiler built it.
+
 Why types matter: a bare ``0.5`` is a double to Cython, C and Numba alike, and one double in a float32 formula makes
 the whole loop compute in double, at half the lanes, without a warning.  Conditional expressions become calls of a
 ``select`` with both sides computed, because Cython turns its own conditional expressions into branches that GCC does
@@ -26,9 +35,14 @@ from typing import NamedTuple
 
 from .catalogue import Activation
 from .declarations import C_TYPES
-from .formulas.primitives import PRIMITIVES, Constant, Polynomial
+from .formulas.primitives import PRIMITIVES, Constant, Polynomial, correction, multiply_subtract
 
 Formula = Callable[..., float]
+
+#: A correction in widened arithmetic: no text stands for it, and none for what is computed from it alone.
+VANISHED = ""
+#: Types of the precisions, in C.
+TYPES = {**C_TYPES, "widened": C_TYPES["float64"]}
 
 OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -52,6 +66,10 @@ class Dialect(ABC):
     def call(self, name: str) -> str:
         """The name under which a formula or primitive is called."""
 
+    def multiply_add(self, a: str, b: str, c: str) -> str:
+        """a * b + c, rounded once where the CPU can."""
+        return f"{self.call('multiply_add')}({a}, {b}, {c})"
+
     def local(self, name: str) -> str:
         """The name of a value that is assigned inside a formula."""
         return name
@@ -66,7 +84,7 @@ class CythonDialect(Dialect):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        self.type = C_TYPES[dtype]
+        self.type = TYPES[dtype]
 
     def literal(self, value: float) -> str:
         return f"(<{self.type}>{value!r})"
@@ -86,7 +104,7 @@ class CDialect(Dialect):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        self.type = C_TYPES[dtype]
+        self.type = TYPES[dtype]
 
     def literal(self, value: float) -> str:
         # decimal, because C++ has hexadecimal floats from C++17 on only; nine digits name every float32
@@ -152,7 +170,7 @@ class _Lowering:
         last = statements[-1]
         if not isinstance(last, ast.Return) or last.value is None:
             raise self._error(last, "a formula ends with `return <value>`")
-        self.text = dialect.define(formula.__name__, self.arguments, self.lines, self._value(last.value))
+        self.text = dialect.define(formula.__name__, self.arguments, self.lines, self._present(last.value))
 
     @staticmethod
     def _is_docstring(statement: ast.stmt) -> bool:
@@ -171,29 +189,59 @@ class _Lowering:
         if name in self.known:
             raise self._error(statement, f"{name!r} is assigned twice")
         target = self.dialect.local(name)
-        self.lines.append((target, self._value(value)))
-        self.known[name] = target
+        text = self._value(value)
+        self.known[name] = target if text else VANISHED
+        if text:
+            self.lines.append((target, text))
+
+    def _present(self, node: ast.expr) -> str:
+        """Text of a value that must stand there, even if it has vanished."""
+        # -0.0, because x + -0.0 is x for every x: compilers drop the addition
+        return self._value(node) or self.dialect.literal(-0.0)
 
     def _value(self, node: ast.expr) -> str:
+        """Text of a value, or VANISHED."""
         match node:
             case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return self.dialect.literal(float(value))
             case ast.Name(id=name):
-                return self.known.get(name) or self._constant(node, name)
+                return self.known[name] if name in self.known else self._constant(node, name)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return self.dialect.literal(-float(value))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return f"(-{self._value(operand)})"
-            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
-                return f"({self._value(left)} {OPERATORS[type(operator)]} {self._value(right)})"
+                text = self._value(operand)
+                return f"(-{text})" if text else VANISHED
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as operator, right=right):
+                return self._sum(left, right, OPERATORS[type(operator)])
+            case ast.BinOp(left=left, op=ast.Mult() | ast.Div() as operator, right=right):
+                first, second = self._value(left), self._value(right)
+                return f"({first} {OPERATORS[type(operator)]} {second})" if first and second else VANISHED
             case ast.IfExp(test=ast.Compare(left=left, ops=[comparison], comparators=[right]), body=yes, orelse=no) if (
                 type(comparison) in COMPARISONS
             ):
-                condition = f"{self._value(left)} {COMPARISONS[type(comparison)]} {self._value(right)}"
-                return f"{self.dialect.call('select')}({condition}, {self._value(yes)}, {self._value(no)})"
+                if not self._value(yes) and not self._value(no):
+                    return VANISHED
+                condition = f"{self._present(left)} {COMPARISONS[type(comparison)]} {self._present(right)}"
+                return f"{self.dialect.call('select')}({condition}, {self._present(yes)}, {self._present(no)})"
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                return self._call(node, name, [self._value(argument) for argument in arguments])
+                return self._call(node, name, arguments)
         raise self._error(node, f"`{ast.unparse(node)}` is outside the subset (see lowering.py)")
+
+    def _sum(self, left: ast.expr, right: ast.expr, sign: str) -> str:
+        """A sum or difference; a product on either side, the left one first, is fused with it."""
+        first, second = self._value(left), self._value(right)
+        if not second:
+            return first
+        if not first:
+            return second if sign == "+" else f"(-{second})"
+        for product, negative, other in (
+            (left, False, second if sign == "+" else f"(-{second})"),
+            (right, sign == "-", first),
+        ):
+            if isinstance(product, ast.BinOp) and isinstance(product.op, ast.Mult):
+                a, b = self._value(product.left), self._value(product.right)
+                return self.dialect.multiply_add(f"(-{a})" if negative else a, b, other)
+        return f"({first} {sign} {second})"
 
     def _constant(self, node: ast.AST, name: str) -> str:
         value = self.formula.__globals__.get(name)
@@ -201,12 +249,17 @@ class _Lowering:
             raise self._error(node, f"{name!r} is neither a local name nor a Constant")
         return self.dialect.literal(getattr(value, self.dialect.dtype))
 
-    def _call(self, node: ast.AST, name: str, arguments: list[str]) -> str:
+    def _call(self, node: ast.AST, name: str, nodes: list[ast.expr]) -> str:
         target = self.formula.__globals__.get(name)
+        if target is correction:
+            return VANISHED if self.dialect.dtype == "widened" else self._value(nodes[0])
+        arguments = [self._present(argument) for argument in nodes]
         if isinstance(target, Polynomial):
             if len(arguments) != 1:
                 raise self._error(node, "a polynomial is evaluated at one name")
             return self._horner(node, target, arguments[0])
+        if target is multiply_subtract and self.dialect.dtype == "widened":
+            raise self._error(node, "a rounding error stands in a correction, or widened arithmetic pays for it")
         if target not in PRIMITIVES:
             if not inspect.isfunction(target) or ".formulas." not in target.__module__:
                 raise self._error(node, f"{name!r} is neither a formula, a primitive nor a Polynomial")
@@ -218,9 +271,12 @@ class _Lowering:
         # half a unit in the last place, which SSE2 does not have to spare.
         if not x.isidentifier():
             raise self._error(node, "a polynomial is evaluated at a name")
-        *rest, result = [self.dialect.literal(c) for c in getattr(polynomial, self.dialect.dtype)]
+        coefficients = getattr(polynomial, self.dialect.dtype)
+        if not coefficients:
+            raise self._error(node, f"the polynomial has no coefficients for {self.dialect.dtype}: see WIDENED")
+        *rest, result = [self.dialect.literal(c) for c in coefficients]
         for coefficient in reversed(rest):
-            result = f"({result} * {x} + {coefficient})"
+            result = self.dialect.multiply_add(result, x, coefficient)
         return result
 
 
@@ -259,6 +315,18 @@ class Loop(NamedTuple):
     arguments: str
     #: Whether each result is multiplied by ``grad``.
     chained: bool
+    #: Whether float32 is always computed in widened arithmetic.
+    widened: bool
+
+    def precision(self, dtype: str, fused: bool = True) -> str:
+        """In which precision a dtype is computed; without FMA, float32 is widened wherever FMA would be used."""
+        if dtype == "float32" and (self.widened or not (fused or self.is_plain())):
+            return "widened"
+        return dtype
+
+    def is_plain(self) -> bool:
+        """Whether nothing in it can be fused, so that its bits are the same on every CPU."""
+        return "multiply_" not in lower(list(self.formulas), CythonDialect("float32"))
 
 
 def loop_of(row: Activation, direction: str) -> Loop:
@@ -268,29 +336,35 @@ def loop_of(row: Activation, direction: str) -> Loop:
     names = [row.name + suffix]
     if direction == "backward":
         names += [f"{row.name}_{parameter.name}_gradient" for parameter in row.operands]
+    formulas = tuple(getattr(family, name) for name in names)
     operands = tuple(parameter.name for parameter in row.operands)
     return Loop(
         name=f"{row.name}_{direction}",
         arrays=(() if direction == "forward" else ("grad",)) + ("x",) + operands,
         scalars=tuple(parameter.name for parameter in row.scalars),
-        formulas=tuple(getattr(family, name) for name in names),
+        formulas=formulas,
         arguments=", ".join(["x[i]"] + [f"{p.name}[i]" if p.per_channel else p.name for p in row.parameters]),
         chained=direction != "forward",
+        widened=any(formula in getattr(family, "WIDENED", ()) for formula in formulas),
     )
 
 
 def operations(loop: Loop) -> int:
-    """Arithmetic of one element, in units of about one addition: what the parallel thresholds are derived from.
+    """Arithmetic of one float32 element, in units of about one addition: what parallel thresholds are derived from.
 
-    A division counts as eight, which is what its reciprocal throughput is beside an addition's on current CPUs.
+    A division counts as eight, which is what its reciprocal throughput is beside an addition's on current CPUs, and
+    everything twice in widened arithmetic, which has half the lanes.
     """
+    precision = loop.precision("float32")
 
     def count(formula: Formula, seen: dict[Formula, int]) -> int:
         if formula not in seen:
-            lowered = _Lowering(formula, CythonDialect("float32"))
+            lowered = _Lowering(formula, CythonDialect(precision))
             text = lowered.text.split(":\n", 1)[1]
             own = sum(text.count(f" {sign} ") for sign in "+-*") + 8 * text.count(" / ") + text.count("select_")
+            own += 2 * text.count("multiply_")
             seen[formula] = own + sum(count(callee, seen) for callee in lowered.called)
         return seen[formula]
 
-    return sum(count(formula, {}) for formula in loop.formulas) + int(loop.chained)
+    total = sum(count(formula, {}) for formula in loop.formulas)
+    return total * (2 if precision == "widened" else 1) + int(loop.chained)

@@ -13,9 +13,9 @@ from cases import ROWS_AND_DIRECTIONS, parameter_sets
 
 import fastact
 from fastact import dispatch, lowering, reference
-from fastact.formulas.coefficients import EXPM1_TAIL, LOG2_E
-from fastact.formulas.elementary import exponential_minus_one_core, scaled_exponential
-from fastact.formulas.primitives import absolute
+from fastact.formulas.coefficients import EXPM1_TAIL, LN2_LOW, LOG1P_QUOTIENT, LOG2_E
+from fastact.formulas.elementary import exponential_minus_one_core, scaled_exponential_from
+from fastact.formulas.primitives import absolute, correction, multiply_subtract
 from fastact.lowering import CDialect, CythonDialect, LoweringError, NumbaDialect
 
 DIRECTED = pytest.mark.parametrize(
@@ -230,7 +230,10 @@ def everything(x, slope):
     tail = EXPM1_TAIL(size)
     choice = -1.0 if x <= 0 else 2.0
     other = choice if x != slope else -size
-    return (x + slope * tail - other) / 3 - -x * LOG2_E
+    # a product on the left is fused before one on the right, and a difference negates what is not that product
+    first = slope * tail + x * other
+    sum = first - slope * LOG2_E
+    return x * 2.0 - (sum - other) / 3
 
 
 CYTHON = """\
@@ -239,7 +242,9 @@ cdef inline float everything_float32(float x, float slope) noexcept nogil:
     cdef float tail = HORNER
     cdef float choice = select_float32(x <= (<float>0.0), (<float>-1.0), (<float>2.0))
     cdef float other = select_float32(x != slope, choice, (-size))
-    return ((((x + (slope * tail)) - other) / (<float>3.0)) - ((-x) * (<float>LOG2_E)))
+    cdef float first = multiply_add_float32(slope, tail, (x * other))
+    cdef float sum = multiply_add_float32((-slope), (<float>LOG2_E), first)
+    return multiply_add_float32(x, (<float>2.0), (-((sum - other) / (<float>3.0))))
 """
 C = """\
 FASTACT_INLINE float fastact_everything_float32(float x, float slope)
@@ -248,7 +253,9 @@ FASTACT_INLINE float fastact_everything_float32(float x, float slope)
     const float tail_ = HORNER;
     const float choice_ = fastact_select_float32(x <= (0.0f), (-1.0f), (2.0f));
     const float other_ = fastact_select_float32(x != slope, choice_, (-size_));
-    return ((((x + (slope * tail_)) - other_) / (3.0f)) - ((-x) * (LOG2_Ef)));
+    const float first_ = fastact_multiply_add_float32(slope, tail_, (x * other_));
+    const float sum_ = fastact_multiply_add_float32((-slope), (LOG2_Ef), first_);
+    return fastact_multiply_add_float32(x, (2.0f), (-((sum_ - other_) / (3.0f))));
 }
 """
 NUMBA = """\
@@ -258,15 +265,17 @@ def everything(x, slope):
     tail = HORNER
     choice = select(x <= T(0.0), T(-1.0), T(2.0))
     other = select(x != slope, choice, (-size))
-    return ((((x + (slope * tail)) - other) / T(3.0)) - ((-x) * T(LOG2_E)))
+    first = multiply_add(slope, tail, (x * other))
+    sum = multiply_add((-slope), T(LOG2_E), first)
+    return multiply_add(x, T(2.0), (-((sum - other) / T(3.0))))
 """
 
 
-def horner(dtype, literal, name="size"):
+def horner(dtype, literal, name="size", multiply_add="multiply_add_float32"):
     coefficients = getattr(EXPM1_TAIL, dtype)
     text = literal(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
-        text = f"({text} * {name} + {literal(coefficient)})"
+        text = f"{multiply_add}({text}, {name}, {literal(coefficient)})"
     return text
 
 
@@ -280,7 +289,9 @@ def test_cython_text():
 
 
 def test_c_text():
-    expected = C.replace("HORNER", horner("float32", lambda value: f"({value:.9g}f)", "size_"))
+    expected = C.replace(
+        "HORNER", horner("float32", lambda value: f"({value:.9g}f)", "size_", "fastact_multiply_add_float32")
+    )
     assert lowering.lower([everything], CDialect("float32")) == expected.replace("LOG2_E", f"{LOG2_E.float32:.9g}")
     double = lowering.lower([everything], CDialect("float64"))
     assert double.startswith("FASTACT_INLINE double fastact_everything_float64(double x, double slope)\n{\n")
@@ -320,35 +331,79 @@ def test_c_literal_that_would_be_rounded_is_refused(value):
 
 
 def test_numba_text():
-    expected = NUMBA.replace("HORNER", horner("float64", lambda value: f"T({value!r})"))
+    expected = NUMBA.replace("HORNER", horner("float64", lambda value: f"T({value!r})", multiply_add="multiply_add"))
     expected = expected.replace("LOG2_E", repr(LOG2_E.float64))
     assert lowering.lower([everything], NumbaDialect("float64")) == expected
 
 
+def corrected(x, slope):
+    product = x * slope
+    error = correction(multiply_subtract(x, slope, product) + LN2_LOW)
+    scaled = error * 2.0 - error
+    choice = scaled if x < 0.0 else -error
+    return (product + choice) * absolute(error)
+
+
+WIDENED = """\
+FASTACT_INLINE double fastact_corrected_widened(double x, double slope)
+{
+    const double product_ = (x * slope);
+    return (product_ * fastact_absolute_widened((-0.0)));
+}
+"""
+
+
+def test_corrections_vanish_in_widened_arithmetic():
+    """With all that is computed from them alone; where a value must stand, it is the zero that adds nothing."""
+    assert lowering.lower([corrected], CDialect("widened")) == WIDENED
+    assert "multiply_subtract" in lowering.lower([corrected], CDialect("float32"))
+
+
+def uncorrected(x, slope):
+    return multiply_subtract(x, slope, x)
+
+
+def test_rounding_error_outside_a_correction_is_refused():
+    with pytest.raises(LoweringError, match="uncorrected: a rounding error stands in a correction"):
+        lowering.lower([uncorrected], CDialect("widened"))
+
+
+def without_coefficients(x):
+    return LOG1P_QUOTIENT(x)
+
+
+def test_polynomial_without_coefficients_is_refused():
+    with pytest.raises(LoweringError, match="without_coefficients: the polynomial has no coefficients for float32"):
+        lowering.lower([without_coefficients], CythonDialect("float32"))
+
+
 def test_callees_come_first_and_once():
-    text = lowering.lower([scaled_exponential, exponential_minus_one_core, scaled_exponential], NumbaDialect("float32"))
+    formulas = [scaled_exponential_from, exponential_minus_one_core, scaled_exponential_from]
+    text = lowering.lower(formulas, NumbaDialect("float32"))
     defined = re.findall(r"^def (\w+)", text, re.MULTILINE)
-    assert defined == ["exponential_minus_one_core", "scaled_exponential"]
+    assert defined == ["exponential_minus_one_core", "scaled_exponential_from"]
 
 
 @DIRECTED
 @pytest.mark.parametrize("dtype", dispatch.DTYPES)
 def test_no_bare_literal(row, direction, dtype):
     """A number without a type is a double, and makes the loop around it compute in double."""
-    formulas = list(lowering.loop_of(row, direction).formulas)
+    loop = lowering.loop_of(row, direction)
+    formulas = list(loop.formulas)
+    precision = loop.precision(dtype)
 
-    cython = lowering.lower(formulas, CythonDialect(dtype))
-    own, other = {"float32": ("float", "double"), "float64": ("double", "float")}[dtype]
+    cython = lowering.lower(formulas, CythonDialect(precision))
+    own, other = ("float", "double") if precision == "float32" else ("double", "float")
     assert re.findall(rf"<{other}>|\b{other} \w", cython) == []
     rest = re.sub(rf"\(<{own}>-?[0-9.]+(?:e[+-]?[0-9]+)?\)", "", cython)
     assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
 
-    c = lowering.lower(formulas, CDialect(dtype))
+    c = lowering.lower(formulas, CDialect(precision))
     assert re.findall(rf"\b{other} \w", c) == []
-    rest = re.sub(rf"\(-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?{'f' if dtype == 'float32' else ''}\)", "", c)
+    rest = re.sub(rf"\(-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?{'f' if precision == 'float32' else ''}\)", "", c)
     assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
 
-    numba = ast.parse(lowering.lower(formulas, NumbaDialect(dtype)))
+    numba = ast.parse(lowering.lower(formulas, NumbaDialect(precision)))
     typed = {
         id(argument)
         for node in ast.walk(numba)
@@ -368,7 +423,8 @@ def test_no_bare_literal(row, direction, dtype):
 @DIRECTED
 def test_literals_are_representable(row, direction):
     """What is written as float32 is a float32: a compiler rounds it the same way everywhere."""
-    text = lowering.lower(list(lowering.loop_of(row, direction).formulas), CythonDialect("float32"))
+    loop = lowering.loop_of(row, direction)
+    text = lowering.lower(list(loop.formulas), CythonDialect(loop.precision("float32")))
     values = [float(value) for value in re.findall(r"\(<float>(-?[0-9.e+-]+)\)", text)]
     assert [value for value in values if float(np.float32(value)) != value] == []
 

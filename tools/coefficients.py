@@ -61,13 +61,21 @@ def to_float32(value):
     return mpf(struct.unpack("f", struct.pack("f", float(value)))[0])
 
 
+#: How the numbers of each precision of lowering.py are rounded; widened ones are as float64 unless they are given.
 ROUND = {"float32": to_float32, "float64": lambda value: mpf(float(value))}
 
 
+def rounded_as(precision):
+    return ROUND["float32" if precision == "float32" else "float64"]
+
+
 def constant(name, why, per_dtype):
-    """One line of the file: a Constant with a value for each precision."""
-    text = {dtype: float(value).hex() for dtype, value in per_dtype.items()}
-    return f'# {why}\n{name} = Constant(float32="{text["float32"]}", float64="{text["float64"]}")\n'
+    """A Constant with a value for each precision."""
+    values = [f'{dtype}="{float(value).hex()}"' for dtype, value in per_dtype.items()]
+    line = f"{name} = Constant({', '.join(values)})\n"
+    if len(line) > 121:
+        line = f"{name} = Constant(\n    {', '.join(values)}\n)\n"
+    return f"# {why}\n{line}"
 
 
 def same(value):
@@ -79,11 +87,16 @@ def multiple_of(step, value):
 
 
 def split(name, why, value, coarse=None):
-    """NAME_HIGH + NAME_LOW = value to twice the precision; ``coarse``: NAME_HIGH is a multiple of that step."""
+    """NAME_HIGH + NAME_LOW = value to twice the precision; ``coarse``: NAME_HIGH is a multiple of that step.
+
+    In widened arithmetic NAME_LOW is a correction, and vanishes; so NAME_HIGH has all digits there.
+    """
     lines, high, low = [], {}, {}
     for dtype, rounded in ROUND.items():
         high[dtype] = rounded(multiple_of(coarse[dtype], value) if coarse else value)
         low[dtype] = rounded(value - high[dtype])
+    if coarse:
+        high["widened"] = ROUND["float64"](value)
     lines.append(constant(f"{name}_HIGH", why, high))
     lines.append(constant(f"{name}_LOW", f"what {name}_HIGH leaves out", low))
     return "".join(lines)
@@ -124,7 +137,7 @@ def polynomial_text(name, why, per_dtype):
     out.append(f"{name} = Polynomial(\n")
     for dtype, (coefficients, _) in per_dtype.items():
         out.append(f"    {dtype}=(\n")
-        out += [f'        "{float(ROUND[dtype](c)).hex()}",\n' for c in coefficients]
+        out += [f'        "{float(rounded_as(dtype)(c)).hex()}",\n' for c in coefficients]
         out.append("    ),\n")
     out.append(")\n")
     return "".join(out)
@@ -163,7 +176,7 @@ def main():
             "(exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2",
             lambda r: (expm1(r) - r) / r**2 if abs(r) > mpf("1e-15") else mpf(1) / 2 + r / 6,
             (-radius, radius),
-            {"float32": 4, "float64": 9},
+            {"float32": 5, "float64": 9, "widened": 5},
             # the error that it makes in (exp(r) - 1) / r
             weight=abs,
         )
@@ -174,25 +187,22 @@ def main():
             "(exp(-r/2) - 1) / r on |r| <= ln 2",
             lambda r: expm1(-r / 2) / r if abs(r) > mpf("1e-15") else -mpf(1) / 2 + r / 8,
             (-2 * radius, 2 * radius),
-            {"float32": 5, "float64": 10},
+            {"float64": 10, "widened": 6},
         )
     )
 
     out.append("\n# --- log1p -------------------------------------------------------------------------------\n\n")
 
-    def atanh_tail(t):
-        if t < mpf("1e-20"):
-            return mpf(2) / 3 + 2 * t / 5
-        s = sqrt(t)
-        return (log((1 + s) / (1 - s)) / s - 2) / t
-
+    # In powers of e - 1/2 the constant term dominates.  A series in e / (2 + e) has half the degree, but the division
+    # costs as much.
+    middle = mpf(1) / 2
     out.append(
         polynomial(
-            "ATANH_TAIL",
-            "(2 atanh(s) - 2 s) / s**3 as a function of s**2, for s = e / (2 + e), e in [0, 1]",
-            atanh_tail,
-            (mpf(0), mpf(1) / 9),
-            {"float32": 3, "float64": 9},
+            "LOG1P_QUOTIENT",
+            "log(1 + e) / e as a function of e - 1/2, e in [0, 1]",
+            lambda q: log(1 + q + middle) / (q + middle) if q + middle > mpf("1e-30") else mpf(1),
+            (-middle, middle),
+            {"float64": 20, "widened": 11},
         )
     )
 
@@ -209,46 +219,38 @@ def main():
 
     # A rational function in a would do with as many coefficients, but its rounding errors add up along the degree
     # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
-    # degrees.  The tail's centre and shift in float32 are those with the smallest largest error, of 1.5, 2 .. 4 and
-    # 0.2, 0.3 .. 0.55 (3.4 ULP; 4.0 with 4 and 1/2); the derivative's shift likewise, of 1/4, 3/10, 3/8 and 1/2.
-    centres, shifts = {"float32": mpf(3), "float64": mpf(4)}, {"float32": mpf(89) / 256, "float64": mpf(1) / 2}
-    gradient_centre, gradient_shift = mpf(4), mpf(3) / 8
+    # degrees.  The derivative's shift is the best of 1/4, 3/10, 3/8 and 1/2.
+    centre, shift, gradient_shift = mpf(4), mpf(1) / 2, mpf(3) / 8
     # elementary.EXP_UNSCALE is in the coefficients: what they are multiplied with is scaled up by as much
-    unscale = {"float32": -64, "float64": -600}
-    highs = {"float32": mpf("14.6"), "float64": mpf("39.2")}
+    unscale = {"float64": -600, "widened": 0}
+    highs = {"float64": mpf("39.2"), "widened": mpf("14.6")}
 
-    def span(high, centre, shift):
-        return -shift, high / (high + centre) - shift
+    def spans(taken_off):
+        return {dtype: (-taken_off, high / (high + centre) - taken_off) for dtype, high in highs.items()}
 
-    def at(mapped, centre):
+    def at(mapped):
         return centre * mapped / (1 - mapped)
 
-    def normal_tail(dtype):
-        centre, shift = centres[dtype], shifts[dtype]
-        return lambda q: (at(q + shift, centre) + centre) * tail(at(q + shift, centre))
-
-    fits = {}
-    for dtype, degree in {"float32": 10, "float64": 24}.items():
-        coefficients, error = fit(normal_tail(dtype), *span(highs[dtype], centres[dtype], shifts[dtype]), degree)
-        fits[dtype] = ([ldexp(c, unscale[dtype]) for c in coefficients], error)
-    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", centres))
-    out.append(constant("NORMAL_TAIL_SHIFT", "taken off that", shifts))
+    out.append(constant("NORMAL_TAIL_CENTRE", "what maps a >= 0 to a / (a + centre) in [0, 1)", same(centre)))
+    out.append(constant("NORMAL_TAIL_SHIFT", "taken off that", same(shift)))
     out.append(
-        polynomial_text(
-            "NORMAL_TAIL",
-            "EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0",
-            fits,
+        polynomial(
+            "MINUS_NORMAL_TAIL",
+            "-EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre), a function of a / (a + centre) - shift, a >= 0",
+            lambda q: -(at(q + shift) + centre) * tail(at(q + shift)),
+            spans(shift),
+            {"float64": 24, "widened": 11},
+            unscale,
         )
     )
-    out.append(constant("GELU_GRADIENT_CENTRE", "the same for the derivative", same(gradient_centre)))
     out.append(split("GELU_ZERO", "-gelu' is 0 here", zero))
     out.append(
         polynomial(
             "GELU_GRADIENT",
             "EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0",
-            lambda q: gradient_quotient(at(q + gradient_shift, gradient_centre)),
-            {dtype: span(high, gradient_centre, gradient_shift) for dtype, high in highs.items()},
-            {"float32": 9, "float64": 22},
+            lambda q: gradient_quotient(at(q + gradient_shift)),
+            spans(gradient_shift),
+            {"float64": 22, "widened": 10},
             unscale,
         )
     )

@@ -34,14 +34,17 @@ HEADER = """\
  *         y[i] = fastact_gelu_float32(x[i] + bias[i]);
  *
  * GCC needs -O3 -fno-math-errno -fno-trapping-math for that, which change no value, and the instruction set that the
- * code is for: -mavx2 -mfma, or -march=native.  -ffast-math and its parts are refused (fastact_primitives.h says why).
+ * code is for: -mavx2 -mfma, or -march=native.  With -ffp-contract=off, besides, the bits are those of the package's
+ * own kernels: what is fused is written down here.  -ffast-math and its parts are refused (fastact_primitives.h says
+ * why).
  * A target attribute serves too, if it names instruction sets, as in target("avx2,fma"): into a function that names an
  * architecture instead, GCC inlines nothing.
  *
  * Errors are within the limits given below, in units in the last place over the whole line, with and without FMA and
- * contraction, in the rounding mode to nearest.  NaN gives NaN.  The last bit may differ between instruction sets, and
- * between a compiler's vector loop and the scalar loop for what is left over; the functions of the Python package, and
- * of fastact.h, promise more.  Parameters are not checked.
+ * contraction, in the rounding mode to nearest.  NaN gives NaN.  The last bit may differ between CPUs with and without
+ * FMA and, where a compiler contracts what it likes, between a vector loop and the scalar loop for what is left over;
+ * the functions of the Python package, and of fastact.h, promise more.  Parameters are not checked.  Some of the float
+ * functions compute in double inside, which is what their accuracy takes, and without FMA most of them do.
  *
  * Names that end in _gradient are the derivative f'(x); _gradient_from_output is f'(x) from y = f(x), where that is a
  * function of y.  What is declared in this first part is stable; everything below is not.
@@ -120,6 +123,8 @@ class Function(NamedTuple):
     arguments: list[str]
     #: Those of the arguments that are plain numbers, not elements of an array.
     scalars: tuple[str, ...]
+    #: In which precision float32 is computed on a CPU with FMA, and on one without.
+    precisions: tuple[str, str]
 
 
 def load_floors():
@@ -139,7 +144,13 @@ def functions_of(row):
     """The public functions of a row, in the order of its directions."""
     loops = [lowering.loop_of(row, direction) for direction in row.directions]
     return [
-        Function(formula, formula.__name__, list(inspect.signature(formula).parameters), loop.scalars)
+        Function(
+            formula,
+            formula.__name__,
+            list(inspect.signature(formula).parameters),
+            loop.scalars,
+            (loop.precision("float32", True), loop.precision("float32", False)),
+        )
         for loop in loops
         for formula in loop.formulas
     ]
@@ -163,13 +174,38 @@ def prototypes():
     return "\n\n".join(blocks)
 
 
+def narrowed(function):
+    """Definition of a float32 function that is computed in widened arithmetic."""
+    single, widened = lowering.CDialect("float32"), lowering.CDialect("widened")
+    call = f"{widened.call(function.name)}({', '.join(f'(double){argument}' for argument in function.arguments)})"
+    return single.define(function.name, function.arguments, [], f"(float){call}")
+
+
 def inline_header():
     """Text of ``fastact/include/fastact_inline.h``."""
-    public = [function.formula for function in public_functions()]
+    functions = public_functions()
+    public = {function.formula for function in functions}
     texts = {True: [], False: []}
-    for dtype in DTYPES:
-        for formula, text in lowering.lower_each(public, lowering.CDialect(dtype)).items():
-            texts[formula in public].append(text)
+
+    def add(precision, selected, guard=False, done=()):
+        """Lower the functions' formulas and all that they call; return them."""
+        lowered = lowering.lower_each([f.formula for f in selected], lowering.CDialect(precision))
+        for is_public in texts:
+            here = [
+                text
+                for formula, text in lowered.items()
+                if formula not in done and (formula in public and precision != "widened") is is_public
+            ]
+            texts[is_public] += ["#if FASTACT_HAS_FMA\n" + "\n".join(here) + "#endif\n"] if guard and here else here
+        return lowered
+
+    add("float64", functions)
+    add("widened", [f for f in functions if "widened" in f.precisions])
+    plain = add("float32", [f for f in functions if "widened" not in f.precisions])
+    add("float32", [f for f in functions if f.precisions == ("float32", "widened")], guard=True, done=plain)
+    texts[True] += [narrowed(f) for f in functions if f.precisions == ("widened", "widened")]
+    without_fma = [narrowed(f) for f in functions if f.precisions == ("float32", "widened")]
+    texts[True].append("#if !FASTACT_HAS_FMA\n" + "\n".join(without_fma) + "#endif\n")
     return HEADER.format(
         origin=ORIGIN, prototypes=prototypes(), internal="\n".join(texts[False]), public="\n".join(texts[True])
     )

@@ -7,8 +7,8 @@ people's own jitted code call it.
 What is particular to Numba, all of it measured (DESIGN §5):
 
 - ``error_model="numpy"``: otherwise every division may raise, and no loop with one is vectorised.
-- ``fastmath={"contract"}`` only: FMA, as in the compiled kernels.  Flags that assume away NaN, infinities or signed
-  zeros would break the formulas.
+- No ``fastmath``: what is fused is decided where formulas are lowered, so that the bits are those of the compiled
+  kernels, and flags that assume away NaN, infinities or signed zeros would break the formulas.
 - ``forceinline``: LLVM leaves the float64 formulas of gelu and mish as calls otherwise, and the loop scalar (10 ns).
 - A loop over two pointers that turn out equal runs LLVM's scalar fallback, eight times slower.  So ``DISTINCT``: in
   place, the driver puts a block buffer between.
@@ -35,7 +35,7 @@ DISTINCT = True
 
 _LOOPS = {f"{row.name}_{direction}": (row, direction) for row in ACTIVATIONS for direction in row.directions}
 #: What formulas are compiled with, whatever the options of the code that they are inlined into.
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}}
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 # Numba's compiler is not re-entrant for one dispatcher; the lock also keeps two threads from compiling the same thing.
 _lock = threading.RLock()
 _compiled: dict[tuple[str, str], Any] = {}
@@ -57,16 +57,32 @@ def unavailable() -> str | None:
 
 
 @functools.cache
-def _primitives(dtype: str) -> dict[str, Any]:
-    """Numba's versions of ``formulas/primitives.py`` and ``select``, for one precision."""
+def _has_fma() -> bool:
+    """Whether the CPU that Numba compiles for rounds a * b + c once; a call of libm does instead, far slower."""
+    import llvmlite.binding
+    from numba.core import config
+
+    if config.CPU_NAME not in (None, "host") and not config.CPU_FEATURES:
+        return False
+    features = config.CPU_FEATURES
+    found = features if features is not None else llvmlite.binding.get_host_cpu_features().flatten()
+    is_x86 = llvmlite.binding.get_default_triple().startswith(("x86_64", "i686"))
+    return not is_x86 or "+fma" in found.split(",")
+
+
+@functools.cache
+def _primitives(precision: str) -> dict[str, Any]:
+    """Numba's versions of ``formulas/primitives.py``, ``select`` and ``multiply_add``, for one precision."""
     import numba
     from numba.extending import intrinsic
 
+    double = (np.float64, np.int64, 52)
     precisions: dict[str, tuple[Any, ...]] = {
         "float32": (np.float32, np.int32, 23),
-        "float64": (np.float64, np.int64, 52),
+        "float64": double,
+        "widened": double,
     }
-    T, bits, shift = precisions[dtype]
+    T, bits, shift = precisions[precision]
     jit = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
     integer, shift_by = bits, bits(shift)
     all_but_sign, sign_bit = bits(np.iinfo(bits).max), bits(np.iinfo(bits).min)
@@ -95,6 +111,17 @@ def _primitives(dtype: str) -> dict[str, Any]:
     def power_of_two(shifted):
         return integer(T(shifted).view(integer) << shift_by).view(T)
 
+    if _has_fma():
+
+        @jit
+        def multiply_add(a, b, c):
+            return fused(a, b, c)
+    else:
+
+        @jit
+        def multiply_add(a, b, c):
+            return a * b + c
+
     @jit
     def multiply_subtract(a, b, c):
         return fused(a, b, -c)
@@ -106,19 +133,30 @@ def _primitives(dtype: str) -> dict[str, Any]:
         "absolute": absolute,
         "copysign": copysign,
         "power_of_two": power_of_two,
+        "multiply_add": multiply_add,
         "multiply_subtract": multiply_subtract,
     }
 
 
 @functools.cache
-def _formulas(dtype: str) -> dict[str, Any]:
+def _loops_of(precision: str) -> tuple[lowering.Loop, ...]:
+    """The loops that are computed in a precision, for float32 or float64."""
+    from .. import lowering
+
+    loops = [lowering.loop_of(*place) for place in _LOOPS.values()]
+    dtype = "float64" if precision == "float64" else "float32"
+    return tuple(loop for loop in loops if loop.precision(dtype, _has_fma()) == precision)
+
+
+@functools.cache
+def _formulas(precision: str) -> dict[str, Any]:
     """All lowered formulas of one precision as Numba functions, by name; nothing is compiled before it is called."""
     from .. import lowering
 
-    namespace = dict(_primitives(dtype))
-    formulas = [formula for place in _LOOPS.values() for formula in lowering.loop_of(*place).formulas]
-    source = lowering.lower(formulas, lowering.NumbaDialect(dtype))
-    exec(compile(source, f"<fastact formulas {dtype}>", "exec"), namespace)
+    namespace = dict(_primitives(precision))
+    formulas = [formula for loop in _loops_of(precision) for formula in loop.formulas]
+    source = lowering.lower(formulas, lowering.NumbaDialect(precision))
+    exec(compile(source, f"<fastact formulas {precision}>", "exec"), namespace)
     return namespace
 
 
@@ -134,12 +172,15 @@ def element(loop: str, dtype: str) -> Any:
     from .. import lowering
 
     described = lowering.loop_of(*_LOOPS[loop])
-    arguments = described.arguments.replace("[i]", "")
+    precision = described.precision(dtype, _has_fma())
+    names = described.arguments.replace("[i]", "").split(", ")
+    # widened and rounded by the two types, which are one and the same unless the precision is "widened"
+    arguments = ", ".join(f"T({name})" for name in names)
     factor = "grad * " if described.chained else ""
-    results = ", ".join(f"{factor}{formula.__name__}({arguments})" for formula in described.formulas)
+    results = ", ".join(f"{factor}result({formula.__name__}({arguments}))" for formula in described.formulas)
     # not under the activation's name, which is a formula's as well
     source = f"@jit\ndef element({', '.join([*described.arrays, *described.scalars])}):\n    return {results}\n"
-    namespace = dict(_formulas(dtype))
+    namespace = dict(_formulas(precision), result=np.dtype(dtype).type)
     exec(compile(source, f"<fastact {loop} {dtype}>", "exec"), namespace)
     return namespace["element"]
 
@@ -241,7 +282,7 @@ def vectorized(name: str) -> Any:
     exec(f"def {name}({names}):\n    return evaluate({names}){first}\n", namespace)
     signatures = [scalar(*[scalar] * (len(loop.arrays) + len(loop.scalars))) for scalar in scalars]
     with _lock:
-        return numba.vectorize(signatures, nopython=True, fastmath=OPTIONS["fastmath"])(namespace[name])
+        return numba.vectorize(signatures, nopython=True)(namespace[name])
 
 
 def describe() -> str:

@@ -13,19 +13,21 @@ LOG2_E = Constant(float32="0x1.7154760000000p+0", float64="0x1.71547652b82fep+0"
 # ln 2
 LN2 = Constant(float32="0x1.62e4300000000p-1", float64="0x1.62e42fefa39efp-1")
 # ln 2, short enough that n * LN2_HIGH is exact for every n that occurs (8 and 11 bits)
-LN2_HIGH = Constant(float32="0x1.62e4000000000p-1", float64="0x1.62e42fefa4000p-1")
+LN2_HIGH = Constant(float32="0x1.62e4000000000p-1", float64="0x1.62e42fefa4000p-1", widened="0x1.62e42fefa39efp-1")
 # what LN2_HIGH leaves out
 LN2_LOW = Constant(float32="0x1.7f7d1c0000000p-20", float64="-0x1.8432a1b0e2634p-43")
 # (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2
-#   float32: relative error 2**-26.17
+#   float32: relative error 2**-31.99
 #   float64: relative error 2**-55.65
+#   widened: relative error 2**-31.99
 EXPM1_TAIL = Polynomial(
     float32=(
         "0x1.0000000000000p-1",
-        "0x1.5554ae0000000p-3",
-        "0x1.55548a0000000p-5",
-        "0x1.1228340000000p-7",
-        "0x1.6d95840000000p-10",
+        "0x1.5555560000000p-3",
+        "0x1.5554ae0000000p-5",
+        "0x1.11109a0000000p-7",
+        "0x1.6d74f00000000p-10",
+        "0x1.a193aa0000000p-13",
     ),
     float64=(
         "0x1.0000000000005p-1",
@@ -39,19 +41,19 @@ EXPM1_TAIL = Polynomial(
         "0x1.28a2c06235833p-22",
         "0x1.af70acaf17b63p-26",
     ),
+    widened=(
+        "0x1.000000283b81fp-1",
+        "0x1.555555825d6aep-3",
+        "0x1.5554ad4007093p-5",
+        "0x1.1110997eb9002p-7",
+        "0x1.6d74f0f98097ap-10",
+        "0x1.a193aa054e836p-13",
+    ),
 )
 # (exp(-r/2) - 1) / r on |r| <= ln 2
-#   float32: relative error 2**-26.47
 #   float64: relative error 2**-55.66
+#   widened: relative error 2**-32.0
 EXP_OF_HALF = Polynomial(
-    float32=(
-        "-0x1.0000000000000p-1",
-        "0x1.fffffe0000000p-4",
-        "-0x1.55547e0000000p-6",
-        "0x1.5556520000000p-9",
-        "-0x1.123ce40000000p-12",
-        "0x1.6c16a40000000p-16",
-    ),
     float64=(
         "-0x1.0000000000000p-1",
         "0x1.0000000000005p-3",
@@ -65,107 +67,122 @@ EXP_OF_HALF = Polynomial(
         "0x1.28a2874be780ep-32",
         "-0x1.ae642950583e0p-37",
     ),
+    widened=(
+        "-0x1.00000000223b3p-1",
+        "0x1.0000002819859p-3",
+        "-0x1.555554c66591dp-6",
+        "0x1.5554ada53f0a7p-9",
+        "-0x1.1111a5f1de0e7p-12",
+        "0x1.6d7491c1c1bc6p-16",
+        "-0x1.a01aa63d3fa5cp-20",
+    ),
 )
 
 # --- log1p -------------------------------------------------------------------------------
 
-# (2 atanh(s) - 2 s) / s**3 as a function of s**2, for s = e / (2 + e), e in [0, 1]
-#   float32: relative error 2**-21.27
-#   float64: relative error 2**-52.84
-ATANH_TAIL = Polynomial(
-    float32=(
-        "0x1.55554c0000000p-1",
-        "0x1.99ad940000000p-2",
-        "0x1.2120b80000000p-2",
-        "0x1.130d0e0000000p-2",
-    ),
+# log(1 + e) / e as a function of e - 1/2, e in [0, 1]
+#   float64: relative error 2**-56.61
+#   widened: relative error 2**-32.98
+LOG1P_QUOTIENT = Polynomial(
     float64=(
-        "0x1.5555555555555p-1",
-        "0x1.999999999a408p-2",
-        "0x1.24924923d1cd7p-2",
-        "0x1.c71c72730f045p-3",
-        "0x1.745cf05dba095p-3",
-        "0x1.3b18bb09f0c51p-3",
-        "0x1.10abf46bb7001p-3",
-        "0x1.eb9963d4891bap-4",
-        "0x1.684f0ae6a8ff3p-4",
-        "0x1.4b359f38dd663p-3",
+        "0x1.9f323ecbf984cp-1",
+        "-0x1.2773a5da90bd5p-2",
+        "0x1.0f95b3dc0a10bp-3",
+        "-0x1.1540afd54ca17p-4",
+        "0x1.2bec9fba54f74p-5",
+        "-0x1.50abf6ca7a767p-6",
+        "0x1.83c50b0ca317ap-7",
+        "-0x1.c72c644b0bfd5p-8",
+        "0x1.0f11920e7e124p-8",
+        "-0x1.469c504235387p-9",
+        "0x1.8d3f9ecc5f78bp-10",
+        "-0x1.e6fd3b734766bp-11",
+        "0x1.2c738714fc5e4p-11",
+        "-0x1.740d2ee1a1d36p-12",
+        "0x1.cfa0a35c113d6p-13",
+        "-0x1.2a0a4833909bbp-13",
+        "0x1.785c338968845p-14",
+        "-0x1.77c4ed0050b77p-15",
+        "0x1.cdd44f7b74562p-16",
+        "-0x1.420ace59e8a96p-15",
+        "0x1.a418780625295p-16",
+    ),
+    widened=(
+        "0x1.9f323ecb29392p-1",
+        "-0x1.2773a5d4af214p-2",
+        "0x1.0f95b77da0deap-3",
+        "-0x1.1540ba747a35fp-4",
+        "0x1.2bea0238cce18p-5",
+        "-0x1.50a6929f79d5ap-6",
+        "0x1.84744a962399bp-7",
+        "-0x1.c854947aa460ap-8",
+        "0x1.04d3f4c272d05p-8",
+        "-0x1.376e800ccdce5p-9",
+        "0x1.0b149bca51eb7p-9",
+        "-0x1.4facebb5676b8p-10",
     ),
 )
 
 # --- the normal distribution's tail ------------------------------------------------------
 
 # what maps a >= 0 to a / (a + centre) in [0, 1)
-NORMAL_TAIL_CENTRE = Constant(float32="0x1.8000000000000p+1", float64="0x1.0000000000000p+2")
+NORMAL_TAIL_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
 # taken off that
-NORMAL_TAIL_SHIFT = Constant(float32="0x1.6400000000000p-2", float64="0x1.0000000000000p-1")
-# EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre) as a function of a / (a + centre) - shift, a >= 0
-#   float32: relative error 2**-30.0
+NORMAL_TAIL_SHIFT = Constant(float32="0x1.0000000000000p-1", float64="0x1.0000000000000p-1")
+# -EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre), a function of a / (a + centre) - shift, a >= 0
 #   float64: relative error 2**-59.79
-NORMAL_TAIL = Polynomial(
-    float32=(
-        "0x1.d04f240000000p-65",
-        "-0x1.5288b20000000p-64",
-        "0x1.0ffa280000000p-64",
-        "-0x1.d953800000000p-67",
-        "-0x1.3439780000000p-66",
-        "0x1.d4dc260000000p-68",
-        "0x1.379e5a0000000p-67",
-        "-0x1.7de6040000000p-70",
-        "-0x1.8b86280000000p-68",
-        "-0x1.22dc020000000p-70",
-        "0x1.c8e3e60000000p-69",
-    ),
+#   widened: relative error 2**-32.14
+MINUS_NORMAL_TAIL = Polynomial(
     float64=(
-        "0x1.82b4bb8c94dcep-601",
-        "-0x1.373e3a893c28ap-600",
-        "0x1.8c6dbf2cfc2b3p-600",
-        "-0x1.7dff2bff68367p-600",
-        "0x1.eec4cc3e4d3e2p-601",
-        "-0x1.ee2761048de24p-603",
-        "-0x1.c81719d564108p-603",
-        "0x1.ab825fc4df2e9p-603",
-        "0x1.17a4ae4355a71p-605",
-        "-0x1.e4a42691afaabp-604",
-        "-0x1.001e73eafea18p-609",
-        "0x1.26d0b36f63291p-604",
-        "0x1.80b4a6a811ab8p-609",
-        "-0x1.8d4e18c03698fp-605",
-        "-0x1.51ef3a210cef8p-607",
-        "0x1.1253644dbf1f1p-605",
-        "0x1.237231f9adac1p-606",
-        "-0x1.4e55d02427cadp-606",
-        "-0x1.6d8d36f572a95p-606",
-        "0x1.e4c202513d5a1p-608",
-        "0x1.5077504668596p-606",
-        "0x1.7c8c993398393p-609",
-        "-0x1.6a812475b6d7dp-607",
-        "-0x1.3dbadab68b47dp-608",
-        "0x1.070c287bda30cp-610",
+        "-0x1.82b4bb8c94dcep-601",
+        "0x1.373e3a893c28ap-600",
+        "-0x1.8c6dbf2cfc2b3p-600",
+        "0x1.7dff2bff68367p-600",
+        "-0x1.eec4cc3e4d3e2p-601",
+        "0x1.ee2761048de24p-603",
+        "0x1.c81719d564108p-603",
+        "-0x1.ab825fc4df2e9p-603",
+        "-0x1.17a4ae4355a71p-605",
+        "0x1.e4a42691afaabp-604",
+        "0x1.001e73eafea18p-609",
+        "-0x1.26d0b36f63291p-604",
+        "-0x1.80b4a6a811ab8p-609",
+        "0x1.8d4e18c03698fp-605",
+        "0x1.51ef3a210cef8p-607",
+        "-0x1.1253644dbf1f1p-605",
+        "-0x1.237231f9adac1p-606",
+        "0x1.4e55d02427cadp-606",
+        "0x1.6d8d36f572a95p-606",
+        "-0x1.e4c202513d5a1p-608",
+        "-0x1.5077504668596p-606",
+        "-0x1.7c8c993398393p-609",
+        "0x1.6a812475b6d7dp-607",
+        "0x1.3dbadab68b47dp-608",
+        "-0x1.070c287bda30cp-610",
+    ),
+    widened=(
+        "-0x1.82b4bb8de8a89p-1",
+        "0x1.373e3a847b8fep+0",
+        "-0x1.8c6dbdc43d7c2p+0",
+        "0x1.7dff2ee609634p+0",
+        "-0x1.eec5bcd9909a0p-1",
+        "0x1.ee211f00c23a4p-3",
+        "0x1.c888771b8dfa4p-3",
+        "-0x1.aaa9eb6fa4dafp-3",
+        "-0x1.2dd91745f1b5ep-5",
+        "0x1.ca35a6ecda00ap-4",
+        "0x1.c823ce3aa72ebp-7",
+        "-0x1.0d0c421438ad3p-5",
     ),
 )
-# the same for the derivative
-GELU_GRADIENT_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
 # -gelu' is 0 here
 GELU_ZERO_HIGH = Constant(float32="0x1.80ead20000000p-1", float64="0x1.80ead197f00b4p-1")
 # what GELU_ZERO_HIGH leaves out
 GELU_ZERO_LOW = Constant(float32="-0x1.a03fd40000000p-27", float64="-0x1.13e74c58cada8p-56")
 # EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0
-#   float32: relative error 2**-30.7
 #   float64: relative error 2**-59.83
+#   widened: relative error 2**-31.95
 GELU_GRADIENT = Polynomial(
-    float32=(
-        "0x1.f81fec0000000p-66",
-        "-0x1.1dad540000000p-66",
-        "0x1.5d9e940000000p-66",
-        "-0x1.3c78920000000p-66",
-        "0x1.7889160000000p-67",
-        "-0x1.567b7a0000000p-69",
-        "-0x1.fa82980000000p-70",
-        "0x1.6fedb00000000p-70",
-        "0x1.8493720000000p-72",
-        "-0x1.0dc9b60000000p-71",
-    ),
     float64=(
         "0x1.f81fec8d2c30cp-602",
         "-0x1.1dad541054379p-602",
@@ -191,12 +208,27 @@ GELU_GRADIENT = Polynomial(
         "0x1.0fff09d091d93p-611",
         "-0x1.3ae16c9b13b3dp-612",
     ),
+    widened=(
+        "0x1.f81fec8ba8aaep-2",
+        "-0x1.1dad53e86ab32p-2",
+        "0x1.5d9e8eb29e9d2p-2",
+        "-0x1.3c789d31df162p-2",
+        "0x1.788af03eef21fp-3",
+        "-0x1.56707d3035e7fp-5",
+        "-0x1.fb994cf9f2a48p-6",
+        "0x1.6f063c1256f14p-6",
+        "0x1.a60a56f468deep-8",
+        "-0x1.07993d7ba7f99p-7",
+        "-0x1.690d89287570ep-10",
+    ),
 )
 
 # --- gelu_tanh ---------------------------------------------------------------------------
 
 # 2 sqrt(2/pi), coarse so that a difference from it is exact
-GELU_TANH_LINEAR_HIGH = Constant(float32="0x1.9884500000000p+0", float64="0x1.9884533d43660p+0")
+GELU_TANH_LINEAR_HIGH = Constant(
+    float32="0x1.9884500000000p+0", float64="0x1.9884533d43660p+0", widened="0x1.9884533d43651p+0"
+)
 # what GELU_TANH_LINEAR_HIGH leaves out
 GELU_TANH_LINEAR_LOW = Constant(float32="0x1.9ea1b20000000p-23", float64="-0x1.ee5e069875fe9p-49")
 # 2 sqrt(2/pi) * 0.044715

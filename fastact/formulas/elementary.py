@@ -8,26 +8,33 @@ carried as e * EXP_SCALE, which is always a normal number, through all multiplic
 by something that is scaled as well or a multiplication by EXP_UNSCALE, takes the scale off: one rounding.  The scale
 costs nothing on the way in (it is added to n).  Arguments are cut at LOWEST, where every tail has long rounded to
 zero; a comparison with NaN is false, so NaN passes the cut.
+
+Why "sum" and "rest": half a unit in the last place for each of a dozen roundings is too much, so the few that count
+are kept, as what a sum, product or quotient leaves out, and put into the last addition, where they cost no rounding.
+What is a ``correction`` vanishes in widened arithmetic (lowering.py).
 """
 
-from .coefficients import ATANH_TAIL, EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG2_E
-from .primitives import Constant, absolute, multiply_subtract, power_of_two
+from .coefficients import EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG1P_QUOTIENT, LOG2_E
+from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
 # 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
 # (SSE2 has none), and no flag that would let a compiler fold the addition away is ever on.  The exponent's bias (127,
 # 1023) is added at the same time, so that power_of_two has only to shift.
-SHIFTER = Constant(float32="0x1.8000fe0000000p+23", float64="0x1.80000000003ffp+52")
+NO_SHIFT = "0x1.80000000003ffp+52"
+SHIFTER = Constant(float32="0x1.8000fe0000000p+23", float64=NO_SHIFT)
 # 2**64 and 2**600: lifts exp(LOWEST) and its products with LOWEST into the normal range, and keeps sums finite.
-EXP_SCALE = Constant(float32="0x1p+64", float64="0x1p+600")
-EXP_UNSCALE = Constant(float32="0x1p-64", float64="0x1p-600")
-SHIFTER_UP = Constant(float32="0x1.80017e0000000p+23", float64="0x1.8000000000657p+52")  # SHIFTER + 64, SHIFTER + 600
-SHIFTER_DOWN = Constant(float32="0x1.80007e0000000p+23", float64="0x1.80000000001a7p+52")  # SHIFTER - 64, SHIFTER - 600
+# 1 in widened arithmetic, where float32's subnormals are normal numbers.
+EXP_SCALE = Constant(float32="0x1p+64", float64="0x1p+600", widened="1")
+EXP_UNSCALE = Constant(float32="0x1p-64", float64="0x1p-600", widened="1")
+# SHIFTER + 64, SHIFTER + 600; SHIFTER - 64, SHIFTER - 600
+SHIFTER_UP = Constant(float32="0x1.80017e0000000p+23", float64="0x1.8000000000657p+52", widened=NO_SHIFT)
+SHIFTER_DOWN = Constant(float32="0x1.80007e0000000p+23", float64="0x1.80000000001a7p+52", widened=NO_SHIFT)
 # |x| exp(x) rounds to 0 below: 110 * exp(-110) < 2**-150, 760 * exp(-760) < 2**-1075.
-LOWEST = Constant(float32="-0x1.b8p+6", float64="-0x1.7cp+9")  # -110, -760
+LOWEST = Constant(float32="-0x1.b8p+6", float64="-0x1.7cp+9", widened="-0x1.b8p+6")  # -110, -760
 # 1 / (1 + exp(-x)) is 1 to the last bit above.
-UPPER_CUT = Constant(float32="0x1.ep+4", float64="0x1.ep+5")  # 30, 60
+UPPER_CUT = Constant(float32="0x1.ep+4", float64="0x1.ep+5", widened="0x1.ep+4")  # 30, 60
 # expm1 is -1 to the last bit below, and 2**n of exp(x) still normal.
-EXPM1_LOWEST = Constant(float32="-0x1.4p+6", float64="-0x1.5ep+9")  # -80, -700
+EXPM1_LOWEST = Constant(float32="-0x1.4p+6", float64="-0x1.5ep+9", widened="-0x1.4p+6")  # -80, -700
 
 
 def exponential_minus_one_core(r):
@@ -35,49 +42,21 @@ def exponential_minus_one_core(r):
     return r + r * r * EXPM1_TAIL(r)
 
 
-def scaled_exponential(x):
-    """exp(x) * EXP_SCALE for LOWEST <= x <= 0."""
-    shifted = x * LOG2_E + SHIFTER_UP
-    n = shifted - SHIFTER_UP
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    scale = power_of_two(shifted)
-    return scale + scale * exponential_minus_one_core(r)
+def exponential_minus_one_sum(high, low):
+    """exp(high + low) - 1 likewise, for a low far below high: only the last of its roundings counts."""
+    r = high + low
+    return high + (low + r * r * EXPM1_TAIL(r))
+
+
+def nearest_exponent(x):
+    """SHIFTER_UP + n, n the integer nearest to x / ln 2."""
+    return x * LOG2_E + SHIFTER_UP
 
 
 def reduced_sum(x, low, shifted):
     """x + low - n ln 2."""
     n = shifted - SHIFTER_UP
-    return ((x - n * LN2_HIGH) - n * LN2_LOW) + low
-
-
-def downscaled_one_plus_exponential(x):
-    """(1 + exp(x)) * EXP_UNSCALE for -UPPER_CUT <= x <= -LOWEST, rounded once."""
-    shifted = x * LOG2_E + SHIFTER_DOWN
-    n = shifted - SHIFTER_DOWN
-    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) - n * LN2_LOW, shifted)
-
-
-def downscaled_one_plus_exponential_sum(x, low):
-    """(1 + exp(x + low)) * EXP_UNSCALE, likewise, for a low that is far below the rounding of n."""
-    shifted = x * LOG2_E + SHIFTER_DOWN
-    n = shifted - SHIFTER_DOWN
-    return downscaled_one_plus_exponential_from((x - n * LN2_HIGH) + (low - n * LN2_LOW), shifted)
-
-
-def downscaled_one_plus_exponential_from(r, shifted):
-    """(1 + exp(r) 2**n) * EXP_UNSCALE: 1 + 2**n is exact, and so is 2**n times the rest; one rounding is left.
-
-    Except that 1 + 2**24 (2**53 in float64) is not: without what is lost there, sigmoid is 2.5 ULP off at -16.6.
-    """
-    scale = power_of_two(shifted)
-    whole = EXP_UNSCALE + scale
-    lost = EXP_UNSCALE - (whole - scale)
-    return whole + (scale * exponential_minus_one_core(r) + lost)
-
-
-def nearest_exponent(x):
-    """SHIFTER_UP + n, n the integer nearest to x / ln 2, for the functions below."""
-    return x * LOG2_E + SHIFTER_UP
+    return (x - n * LN2_HIGH) + (low - correction(n * LN2_LOW))
 
 
 def reduced_difference(coarse, more, x, shifted):
@@ -86,7 +65,24 @@ def reduced_difference(coarse, more, x, shifted):
     n ln 2 goes first, because coarse - x is not exact for a small x.
     """
     n = shifted - SHIFTER_UP
-    return ((coarse - n * LN2_HIGH) - x) + (more - n * LN2_LOW)
+    return ((coarse - n * LN2_HIGH) - x) + (more - correction(n * LN2_LOW))
+
+
+def distance(x):
+    """|x|, cut where every tail has rounded to zero."""
+    a = absolute(x)
+    return -LOWEST if a > -LOWEST else a
+
+
+# --- exp --------------------------------------------------------------------------------------------------------------
+
+
+def scaled_exponential_multiple(x, factor):
+    """factor * exp(x) * EXP_SCALE, rounded once: the product of factor and 2**n is exact."""
+    shifted = nearest_exponent(x)
+    n = shifted - SHIFTER_UP
+    scale = power_of_two(shifted) * factor
+    return scale + scale * exponential_minus_one_sum(x - n * LN2_HIGH, correction(-(n * LN2_LOW)))
 
 
 def scaled_exponential_from(r, shifted, factor):
@@ -101,10 +97,99 @@ def scaled_exponential_error_from(r, shifted, factor, rounded):
     return scale * exponential_minus_one_core(r) - (rounded - scale)
 
 
+# --- expm1 ------------------------------------------------------------------------------------------------------------
+
+
 def exponential_minus_one_from(r, shifted, factor, rest):
     """factor * (exp(r + n ln 2) - 1 + rest), for a rest that only matters where n is 0: it costs no rounding there."""
     scale = power_of_two(shifted) * factor * EXP_UNSCALE
     return scale * exponential_minus_one_core(r) + ((scale - factor) + factor * rest)
+
+
+def exponential_minus_one_multiple(x, factor):
+    """factor * (exp(x) - 1) for x <= 0: factor * (2**n q + (2**n - 1)), exact near zero because n is 0 there.
+
+    The large part of the second factor, 2**n r + (2**n - 1), is taken as a sum of two numbers, and its product with
+    the first one as well: one rounding that counts, for any factor.
+    """
+    cut = EXPM1_LOWEST if x < EXPM1_LOWEST else x
+    shifted = cut * LOG2_E + SHIFTER
+    n = shifted - SHIFTER
+    scale = power_of_two(shifted)
+    high = cut - n * LN2_HIGH
+    low = correction(-(n * LN2_LOW))
+    r = high + low
+    whole = scale - 1.0
+    large = whole + scale * high
+    rest = correction(((whole - large) + scale * high) + (scale - (whole + 1.0)))
+    small = scale * (low + r * r * EXPM1_TAIL(r)) + rest
+    high_product = factor * large
+    result = high_product + (factor * small + correction(multiply_subtract(factor, large, high_product)))
+    # the least number times a factor below 1 is a zero with a sign, which a sum loses
+    return copysign(result, high_product)
+
+
+# --- log1p ------------------------------------------------------------------------------------------------------------
+
+
+def scaled_log1p(tail, tail_error):
+    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with e * EXP_SCALE = tail + tail_error.
+
+    What the rounding of e took counts 1 / (1 + e) times, which is about 1 - e / 2.
+    """
+    e = tail * EXP_UNSCALE
+    q = e - 0.5
+    return tail * LOG1P_QUOTIENT(q) + correction(tail_error * (1.0 - 0.5 * e))
+
+
+# --- 1 + exp, and what is divided by it -------------------------------------------------------------------------------
+
+
+def logistic_multiple(top, x, low):
+    """top / (1 + exp(x + low)) * EXP_SCALE, for -UPPER_CUT <= x <= -LOWEST and a low far below the rounding of n."""
+    shifted = x * LOG2_E + SHIFTER_DOWN
+    n = shifted - SHIFTER_DOWN
+    scale = power_of_two(shifted)
+    high = x - n * LN2_HIGH
+    small_low = low - correction(n * LN2_LOW)
+    r = high + small_low
+    # 1 + 2**n + 2**n r, of which 1 + 2**n is exact, but for 1 + 2**24 (2**53 in float64) and beyond
+    whole = EXP_UNSCALE + scale
+    large = whole + scale * high
+    large_rest = correction(((whole - large) + scale * high) + (EXP_UNSCALE - (whole - scale)))
+    small = scale * (small_low + r * r * EXPM1_TAIL(r)) + large_rest
+    bottom = large + small
+    return quotient_of_sum(top, bottom, correction((large - bottom) + small))
+
+
+def quotient_of_sum(top, bottom, rest):
+    """top / (bottom + rest), rounded twice: the quotient's remainder and the rest are put back."""
+    inverse = 1.0 / bottom
+    result = top * inverse
+    remainder = correction(multiply_subtract(result, bottom, top) + result * rest)
+    return result - remainder * inverse
+
+
+def logistic_derivative_multiple(a, factor):
+    """e / (1 + e)**2 with e = exp(-a), times factor * EXP_SCALE, for 0 <= a <= -LOWEST and a power of two."""
+    shifted = nearest_exponent(-a)
+    n = shifted - SHIFTER_UP
+    scale = power_of_two(shifted)
+    change = scale * exponential_minus_one_sum(-a - n * LN2_HIGH, correction(-(n * LN2_LOW)))
+    tail = scale + change
+    tail_rest = correction((scale - tail) + change)
+    e = tail * EXP_UNSCALE
+    one_plus = 1.0 + e
+    one_plus_rest = correction(((1.0 - one_plus) + e) + tail_rest * EXP_UNSCALE)
+    bottom = one_plus * one_plus
+    bottom_rest = correction(multiply_subtract(one_plus, one_plus, bottom) + 2.0 * one_plus * one_plus_rest)
+    inverse = 1.0 / bottom
+    result = tail * inverse
+    remainder = correction((multiply_subtract(result, bottom, tail) - tail_rest) + result * bottom_rest)
+    return (result - remainder * inverse) * factor
+
+
+# --- gradients with a zero --------------------------------------------------------------------------------------------
 
 
 def scaled_one_plus_squared(tail):
@@ -116,7 +201,7 @@ def product(a, b, c):
     """a * b * c rounded once."""
     inner = a * b
     result = inner * c
-    return result + (multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
+    return result + correction(multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
 
 
 def quotient(a, a_error, b, denominator, denominator_error):
@@ -128,32 +213,12 @@ def quotient(a, a_error, b, denominator, denominator_error):
     reciprocal = 1.0 / denominator
     top = a * b
     result = top * reciprocal
-    top_error = multiply_subtract(a, b, top) + a_error * b
-    short = (top_error - multiply_subtract(result, denominator, top)) - result * denominator_error
+    top_error = correction(multiply_subtract(a, b, top) + a_error * b)
+    short = top_error - correction(multiply_subtract(result, denominator, top) + result * denominator_error)
     return result + short * reciprocal
 
 
-def exponential_minus_one(x):
-    """exp(x) - 1 for x <= 0: 2**n q + (2**n - 1), exact near zero because n is 0 there."""
-    cut = EXPM1_LOWEST if x < EXPM1_LOWEST else x
-    shifted = cut * LOG2_E + SHIFTER
-    n = shifted - SHIFTER
-    r = (cut - n * LN2_HIGH) - n * LN2_LOW
-    scale = power_of_two(shifted)
-    return scale * exponential_minus_one_core(r) + (scale - 1.0)
-
-
-def scaled_log1p(tail, tail_error):
-    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with e * EXP_SCALE = tail + tail_error.
-
-    log1p(e) = 2 atanh(s), s = e / (2 + e) <= 1/3, is e - s (e - 2 s**2 / 3 - ...): the series' error counts less than
-    half.  What the rounding of e took counts 1 / (1 + e) times, which is about 1 - 1.5 s.
-    """
-    e = tail * EXP_UNSCALE
-    scaled = tail / (2.0 + e)
-    s = scaled * EXP_UNSCALE
-    t = s * s
-    return tail - (scaled * (e - t * ATANH_TAIL(t)) - tail_error * (1.0 - 1.5 * s))
+# --- exp(-a * a / 2) --------------------------------------------------------------------------------------------------
 
 
 def negative_half_square_exponent(a):
@@ -169,7 +234,8 @@ def negative_half_square_remainder(a, shifted):
     """
     square = a * a
     n = shifted - SHIFTER_UP
-    r = ((square + n * (2.0 * LN2_HIGH)) + n * (2.0 * LN2_LOW)) + multiply_subtract(a, a, square)
+    small = correction(n * (2.0 * LN2_LOW) + multiply_subtract(a, a, square))
+    r = (square + n * (2.0 * LN2_HIGH)) + small
     return r * EXP_OF_HALF(r)
 
 
@@ -177,9 +243,3 @@ def negative_half_square_exponential(a):
     """exp(-a * a / 2) * EXP_SCALE for a >= 0 and a * a / 2 <= -LOWEST."""
     shifted = negative_half_square_exponent(a)
     return power_of_two(shifted) * (1.0 + negative_half_square_remainder(a, shifted))
-
-
-def distance(x):
-    """|x|, cut where every tail has rounded to zero."""
-    a = absolute(x)
-    return -LOWEST if a > -LOWEST else a

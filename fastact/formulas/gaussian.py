@@ -6,7 +6,6 @@ difference from x, and f'(x) = u for x < 0, 1 - u for x >= 0, with u(a) = f'(-a)
 
 from .coefficients import (
     GELU_GRADIENT,
-    GELU_GRADIENT_CENTRE,
     GELU_TANH_CUBIC_HIGH,
     GELU_TANH_CUBIC_LOW,
     GELU_TANH_LINEAR_HIGH,
@@ -21,14 +20,14 @@ from .coefficients import (
     GELU_TANH_TRIPLE_CUBIC,
     GELU_ZERO_HIGH,
     GELU_ZERO_LOW,
-    NORMAL_TAIL,
+    MINUS_NORMAL_TAIL,
     NORMAL_TAIL_CENTRE,
     NORMAL_TAIL_SHIFT,
 )
 from .elementary import (
     EXP_UNSCALE,
-    downscaled_one_plus_exponential_sum,
     exponential_minus_one_from,
+    logistic_multiple,
     nearest_exponent,
     negative_half_square_exponent,
     negative_half_square_exponential,
@@ -39,14 +38,14 @@ from .elementary import (
     scaled_exponential_error_from,
     scaled_exponential_from,
 )
-from .primitives import Constant, absolute, multiply_subtract, power_of_two
+from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
 # a (1 - Phi(a)) rounds to 0 above, and the rational functions were fitted up to here
-GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5")  # 14.6, 39.2
+GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5", widened="0x1.d33334p+3")  # 14.6, 39.2
 # a exp(-z(a)) rounds to 0 above: z(11) = 112, z(22) = 794
-GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4")  # 11, 22
+GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4", widened="0x1.6p+3")  # 11, 22
 # exp(-z(a)) is nothing beside 1 above: z(6) = 25, z(10) = 87
-GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3")  # 6, 10
+GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3", widened="0x1.8p+2")  # 6, 10
 
 
 def gelu(x):
@@ -59,8 +58,9 @@ def gelu(x):
     # the power of two goes to a factor: one rounding less than with exp as a factor of its own
     scaled = power_of_two(shifted) * mapped
     tail = scaled + scaled * negative_half_square_remainder(a, shifted)
-    # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
-    return (x if x >= 0.0 else -0.0) - tail * NORMAL_TAIL(q)
+    # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0; the minus is in the coefficients, because compilers negate a
+    # sum without regard to the sign of a zero
+    return (x if x >= 0.0 else -0.0) + tail * MINUS_NORMAL_TAIL(q)
 
 
 def gelu_gradient(x):
@@ -68,8 +68,8 @@ def gelu_gradient(x):
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
     tail = negative_half_square_exponential(a)
-    from_zero = (GELU_ZERO_HIGH - a) + GELU_ZERO_LOW
-    q = a / (a + GELU_GRADIENT_CENTRE) - 0.375
+    from_zero = (GELU_ZERO_HIGH - a) + correction(GELU_ZERO_LOW)
+    q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
     u = product(tail, from_zero, GELU_GRADIENT(q))
     return u if x < 0.0 else 1.0 - u
 
@@ -89,13 +89,15 @@ def gelu_tanh_argument_error(a, square, factor, argument):
 
 def gelu_tanh(x):
     """0.5 x (1 + tanh(u)) is x / (1 + exp(-2u))."""
-    cut = -GELU_TANH_CUT if x < -GELU_TANH_CUT else x
+    # the upper cut is for what is not chosen there, and must not overflow
+    cut = -GELU_TANH_CUT if x < -GELU_TANH_CUT else (GELU_TANH_LINEAR_FROM if x > GELU_TANH_LINEAR_FROM else x)
     square = cut * cut
     factor = gelu_tanh_factor(square)
     argument = cut * factor
-    error = gelu_tanh_argument_error(cut, square, factor, argument)
-    logistic = downscaled_one_plus_exponential_sum(-argument, -error)
-    return x if x > GELU_TANH_LINEAR_FROM else cut / logistic * EXP_UNSCALE
+    error = correction(gelu_tanh_argument_error(cut, square, factor, argument))
+    value = logistic_multiple(cut, -argument, -error) * EXP_UNSCALE
+    # compilers are free with the sign of a sum that is zero: -0.0 is put back
+    return x if x > GELU_TANH_LINEAR_FROM else copysign(value, x)
 
 
 def gelu_tanh_gradient(x):
@@ -109,17 +111,22 @@ def gelu_tanh_gradient(x):
     square = a * a
     factor = gelu_tanh_factor(square)
     argument = a * factor
-    error = gelu_tanh_argument_error(a, square, factor, argument)
+    error = correction(gelu_tanh_argument_error(a, square, factor, argument))
     shifted = nearest_exponent(GELU_TANH_PIVOT_COARSE - argument)
     reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
-    r = reduced + (GELU_TANH_PIVOT_LOW - error)
+    r = reduced + correction(GELU_TANH_PIVOT_LOW - error)
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
     slope = GELU_TANH_PLACE_SLOPE + GELU_TANH_TRIPLE_CUBIC * (a * (GELU_TANH_PLACE + a))
     curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
     numerator = (GELU_TANH_PLACE - a) * slope + curved
     e = tail * EXP_UNSCALE
     bottom = 1.0 + e * (2.0 + e)
-    tail_error = scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail)
-    bottom_error = multiply_subtract(e, 2.0 + e, bottom - 1.0)
+    tail_error = correction(scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail))
+    bottom_error = correction(multiply_subtract(e, 2.0 + e, bottom - 1.0))
     u = quotient(tail, tail_error, numerator, bottom, bottom_error) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
+
+
+#: Computed in float64 for float32 (lowering.py): in float32 these products of a dozen roundings are off by 3 to 4 units
+#: in the last place, and what would bring them below one costs as much.
+WIDENED = (gelu, gelu_gradient, gelu_tanh_gradient)

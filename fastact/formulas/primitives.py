@@ -11,28 +11,45 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-__all__ = ["PRIMITIVES", "Constant", "Polynomial", "absolute", "copysign", "multiply_subtract", "power_of_two"]
+__all__ = [
+    "PRIMITIVES",
+    "Constant",
+    "Polynomial",
+    "absolute",
+    "copysign",
+    "correction",
+    "multiply_subtract",
+    "power_of_two",
+]
 
 
 class Constant(float):
-    """A number with a value of its own for each precision; in plain Python it is the float64 one."""
+    """A number with a value of its own for each precision; in plain Python, and widened, it is the float64 one."""
 
     float32: float
     float64: float
+    #: In float64 arithmetic for a float32 result (lowering.py).
+    widened: float
 
-    def __new__(cls, *, float32: str, float64: str) -> Constant:
+    def __new__(cls, *, float32: str, float64: str, widened: str | None = None) -> Constant:
         self = super().__new__(cls, float.fromhex(float64))
         self.float32 = float.fromhex(float32)
         self.float64 = float.fromhex(float64)
+        self.widened = float.fromhex(widened or float64)
         return self
 
 
 class Polynomial:
-    """Coefficients from the constant term up, for each precision; calling it evaluates by Horner's rule."""
+    """Coefficients from the constant term up, for each precision; calling it evaluates by Horner's rule.
 
-    def __init__(self, *, float32: tuple[str, ...], float64: tuple[str, ...]) -> None:
+    ``widened`` is a shorter polynomial for float64 arithmetic whose result is rounded to float32.  Formulas that are
+    always widened need none for ``float32``.
+    """
+
+    def __init__(self, *, float64: tuple[str, ...], widened: tuple[str, ...], float32: tuple[str, ...] = ()) -> None:
         self.float32 = tuple(float.fromhex(c) for c in float32)
         self.float64 = tuple(float.fromhex(c) for c in float64)
+        self.widened = tuple(float.fromhex(c) for c in widened)
 
     def __call__(self, x: float) -> float:
         result = self.float64[-1]
@@ -74,4 +91,12 @@ def multiply_subtract(a: float, b: float, c: float) -> float:
     return float(Fraction(a) * Fraction(b) - Fraction(c))
 
 
-PRIMITIVES = (absolute, copysign, power_of_two, multiply_subtract)
+def correction(x: float) -> float:
+    """What earlier roundings took: x itself, and nothing in widened arithmetic, where they are far too small.
+
+    The terms that only serve to compute it vanish with it (lowering.py).
+    """
+    return x
+
+
+PRIMITIVES = (absolute, copysign, power_of_two, multiply_subtract, correction)

@@ -10,7 +10,7 @@ REST is what the numerator is short of at the pivot, and what the parts of a0 th
 """
 
 from .coefficients import (
-    LN2,
+    EXPM1_TAIL,
     LN2_HIGH,
     LN2_LOW,
     LOG2_E,
@@ -35,30 +35,29 @@ from .elementary import (
     SHIFTER_DOWN,
     UPPER_CUT,
     distance,
-    downscaled_one_plus_exponential,
     exponential_minus_one_core,
     exponential_minus_one_from,
+    logistic_derivative_multiple,
+    logistic_multiple,
     nearest_exponent,
     quotient,
     reduced_difference,
-    scaled_exponential,
     scaled_exponential_error_from,
     scaled_exponential_from,
     scaled_one_plus_squared,
 )
-from .primitives import absolute, copysign, multiply_subtract, power_of_two
+from .primitives import absolute, copysign, correction, multiply_subtract, power_of_two
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), numerator and denominator times EXP_UNSCALE: one rounding even where it is subnormal."""
+    """1 / (1 + exp(-x))."""
     cut = LOWEST if x < LOWEST else (UPPER_CUT if x > UPPER_CUT else x)
-    return EXP_UNSCALE / downscaled_one_plus_exponential(-cut)
+    return logistic_multiple(1.0, -cut, -0.0) * EXP_UNSCALE
 
 
 def sigmoid_gradient(x):
     """e / (1 + e)**2."""
-    tail = scaled_exponential(-distance(x))
-    return tail / scaled_one_plus_squared(tail)
+    return logistic_derivative_multiple(distance(x), EXP_UNSCALE)
 
 
 def sigmoid_gradient_from_output(y):
@@ -68,23 +67,34 @@ def sigmoid_gradient_from_output(y):
 def tanh(x):
     """(1 - e) / (1 + e) with e = exp(-2|x|) and the sign of x: odd to the bit.
 
-    Top and bottom each rounded once, and from the same e: as one rises when the other falls, the quotient is monotone.
+    The numerator e - 1 is 2**n q + (2**n - 1), of which 2**n r + (2**n - 1) is taken as a sum of two numbers; the
+    denominator is 2 more.
     """
     twice = -2.0 * absolute(x)
     argument = EXPM1_LOWEST if twice < EXPM1_LOWEST else twice
     shifted = argument * LOG2_E + SHIFTER
     n = shifted - SHIFTER
     scale = power_of_two(shifted)
-    # ln 2 in one part: exact for n = 0 and -1, and later e is the smaller the larger n times its error is
-    change = scale * exponential_minus_one_core(argument - n * LN2)
-    return copysign((change + (scale - 1.0)) / (change + (scale + 1.0)), x)
+    high = argument - n * LN2_HIGH
+    low = correction(-(n * LN2_LOW))
+    r = high + low
+    whole = scale - 1.0
+    large = whole + scale * high
+    large_rest = correction(((whole - large) + scale * high) + (scale - (whole + 1.0)))
+    small = scale * (low + r * r * EXPM1_TAIL(r))
+    top = large + small
+    top_rest = correction(((large - top) + small) + large_rest)
+    bottom = 2.0 + top
+    bottom_rest = correction(((2.0 - bottom) + top) + top_rest)
+    inverse = 1.0 / bottom
+    result = top * inverse
+    remainder = correction((multiply_subtract(result, bottom, top) - top_rest) + result * bottom_rest)
+    return copysign(result - remainder * inverse, x)
 
 
 def tanh_gradient(x):
     """4 e / (1 + e)**2 with e = exp(-2|x|): 1 - tanh(x)**2 would lose everything where tanh is nearly 1."""
-    double = 2.0 * absolute(x)
-    tail = scaled_exponential(LOWEST if double > -LOWEST else -double)
-    return 4.0 * tail / scaled_one_plus_squared(tail)
+    return logistic_derivative_multiple(distance(2.0 * x), 4.0 * EXP_UNSCALE)
 
 
 def tanh_gradient_from_output(y):
@@ -93,10 +103,12 @@ def tanh_gradient_from_output(y):
 
 
 def silu(x):
-    """x / (1 + exp(-x)), the denominator times EXP_UNSCALE, which keeps it finite."""
+    """x / (1 + exp(-x))."""
     cut = LOWEST if x < LOWEST else x
-    logistic = downscaled_one_plus_exponential(-cut)
-    return x if x > UPPER_CUT else cut / logistic * EXP_UNSCALE
+    # the other side is chosen there, and must not overflow
+    top = UPPER_CUT if x > UPPER_CUT else cut
+    # compilers are free with the sign of a sum that is zero: -0.0 is put back
+    return x if x > UPPER_CUT else copysign(logistic_multiple(top, -top, -0.0) * EXP_UNSCALE, x)
 
 
 def silu_gradient(x):
@@ -108,7 +120,7 @@ def silu_gradient(x):
     tail = scaled_exponential_from(r, shifted, SILU_PIVOT_EXP)
     linear = SILU_PIVOT_ROUNDED - a
     # what rounding took from that, far from the pivot
-    lost = (SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse)
+    lost = correction((SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse))
     curved = exponential_minus_one_from(r, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST)
     numerator = linear + (curved + lost)
     u = tail * numerator / scaled_one_plus_squared(tail)
@@ -127,7 +139,7 @@ def mish(x):
     shifted = -cut * LOG2_E + SHIFTER_DOWN
     n = shifted - SHIFTER_DOWN
     scale = power_of_two(shifted)
-    change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - n * LN2_LOW)
+    change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - correction(n * LN2_LOW))
     whole = EXP_UNSCALE + scale
     lost = 0.5 * EXP_UNSCALE - (whole - scale)
     last = 1.53125 * EXP_UNSCALE / (3.0625 * EXP_UNSCALE + 6.125 * (scale + change)) * EXP_UNSCALE
@@ -154,7 +166,12 @@ def mish_gradient(x):
     # below: (e**2 + 2 e + 2)**2, expanded, because its roundings count less so
     inner = 8.0 + e * (8.0 + e * (4.0 + e))
     bottom = 4.0 + e * inner
-    tail_error = scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail)
-    bottom_error = multiply_subtract(e, inner, bottom - 4.0)
+    tail_error = correction(scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail))
+    bottom_error = correction(multiply_subtract(e, inner, bottom - 4.0))
     gradient_below = quotient(tail, tail_error, bracket, bottom, bottom_error) * EXP_UNSCALE
     return gradient_below if x < 0.0 else gradient_above
+
+
+#: Computed in float64 for float32 (lowering.py).  In float32 the gradients with a zero are off by 3 to 4 units in the
+#: last place, mish by two; a gradient from the output is so little work that widening costs nothing beside memory.
+WIDENED = (sigmoid_gradient_from_output, tanh_gradient_from_output, silu_gradient, mish, mish_gradient)

@@ -10,14 +10,17 @@
  *         y[i] = fastact_gelu_float32(x[i] + bias[i]);
  *
  * GCC needs -O3 -fno-math-errno -fno-trapping-math for that, which change no value, and the instruction set that the
- * code is for: -mavx2 -mfma, or -march=native.  -ffast-math and its parts are refused (fastact_primitives.h says why).
+ * code is for: -mavx2 -mfma, or -march=native.  With -ffp-contract=off, besides, the bits are those of the package's
+ * own kernels: what is fused is written down here.  -ffast-math and its parts are refused (fastact_primitives.h says
+ * why).
  * A target attribute serves too, if it names instruction sets, as in target("avx2,fma"): into a function that names an
  * architecture instead, GCC inlines nothing.
  *
  * Errors are within the limits given below, in units in the last place over the whole line, with and without FMA and
- * contraction, in the rounding mode to nearest.  NaN gives NaN.  The last bit may differ between instruction sets, and
- * between a compiler's vector loop and the scalar loop for what is left over; the functions of the Python package, and
- * of fastact.h, promise more.  Parameters are not checked.
+ * contraction, in the rounding mode to nearest.  NaN gives NaN.  The last bit may differ between CPUs with and without
+ * FMA and, where a compiler contracts what it likes, between a vector loop and the scalar loop for what is left over;
+ * the functions of the Python package, and of fastact.h, promise more.  Parameters are not checked.  Some of the float
+ * functions compute in double inside, which is what their accuracy takes, and without FMA most of them do.
  *
  * Names that end in _gradient are the derivative f'(x); _gradient_from_output is f'(x) from y = f(x), where that is a
  * function of y.  What is declared in this first part is stable; everything below is not.
@@ -109,189 +112,55 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x);
 
 /* -- Internal: what the functions above are made of.  Do not call these; they change without notice. -- */
 
-FASTACT_INLINE float fastact_exponential_minus_one_core_float32(float r)
-{
-    return (r + ((r * r) * (((((0.00139459246f) * r + (0.00836660899f)) * r + (0.0416662879f)) * r + (0.16666542f)) * r + (0.5f))));
-}
-
-FASTACT_INLINE float fastact_exponential_minus_one_float32(float x)
-{
-    const float cut_ = fastact_select_float32(x < (-80.0f), (-80.0f), x);
-    const float shifted_ = ((cut_ * (1.44269502f)) + (12583039.0f));
-    const float n_ = (shifted_ - (12583039.0f));
-    const float r_ = ((cut_ - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f)));
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    return ((scale_ * fastact_exponential_minus_one_core_float32(r_)) + (scale_ - (1.0f)));
-}
-
-FASTACT_INLINE float fastact_scaled_exponential_float32(float x)
-{
-    const float shifted_ = ((x * (1.44269502f)) + (12583103.0f));
-    const float n_ = (shifted_ - (12583103.0f));
-    const float r_ = ((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f)));
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r_)));
-}
-
-FASTACT_INLINE float fastact_negative_half_square_exponent_float32(float a)
-{
-    return (((a * a) * ((-0.5f) * (1.44269502f))) + (12583103.0f));
-}
-
-FASTACT_INLINE float fastact_negative_half_square_remainder_float32(float a, float shifted)
-{
-    const float square_ = (a * a);
-    const float n_ = (shifted - (12583103.0f));
-    const float r_ = (((square_ + (n_ * ((2.0f) * (0.693145752f)))) + (n_ * ((2.0f) * (1.42860677e-06f)))) + fastact_multiply_subtract_float32(a, a, square_));
-    return (r_ * ((((((2.17013621e-05f) * r_ + (-0.000261533598f)) * r_ + (0.00260419608f)) * r_ + (-0.0208331328f)) * r_ + (0.124999993f)) * r_ + (-0.5f)));
-}
-
-FASTACT_INLINE float fastact_negative_half_square_exponential_float32(float a)
-{
-    const float shifted_ = fastact_negative_half_square_exponent_float32(a);
-    return (fastact_power_of_two_float32(shifted_) * ((1.0f) + fastact_negative_half_square_remainder_float32(a, shifted_)));
-}
-
-FASTACT_INLINE float fastact_product_float32(float a, float b, float c)
-{
-    const float inner_ = (a * b);
-    const float result_ = (inner_ * c);
-    return (result_ + (fastact_multiply_subtract_float32(inner_, c, result_) + (fastact_multiply_subtract_float32(a, b, inner_) * c)));
-}
-
-FASTACT_INLINE float fastact_gelu_tanh_factor_float32(float square)
-{
-    return ((1.59576893f) + ((0.0713548139f) * square));
-}
-
-FASTACT_INLINE float fastact_gelu_tanh_argument_error_float32(float a, float square, float factor, float argument)
-{
-    const float factor_error_ = (fastact_multiply_subtract_float32((0.0713548139f), square, (factor - (1.59576893f))) + (((0.0713548139f) * fastact_multiply_subtract_float32(a, a, square)) + (((2.39883247e-09f) * square) + (1.93077895e-07f))));
-    return (fastact_multiply_subtract_float32(a, factor, argument) + (a * factor_error_));
-}
-
-FASTACT_INLINE float fastact_downscaled_one_plus_exponential_from_float32(float r, float shifted)
-{
-    const float scale_ = fastact_power_of_two_float32(shifted);
-    const float whole_ = ((5.42101086e-20f) + scale_);
-    const float lost_ = ((5.42101086e-20f) - (whole_ - scale_));
-    return (whole_ + ((scale_ * fastact_exponential_minus_one_core_float32(r)) + lost_));
-}
-
-FASTACT_INLINE float fastact_downscaled_one_plus_exponential_sum_float32(float x, float low)
-{
-    const float shifted_ = ((x * (1.44269502f)) + (12582975.0f));
-    const float n_ = (shifted_ - (12582975.0f));
-    return fastact_downscaled_one_plus_exponential_from_float32(((x - (n_ * (0.693145752f))) + (low - (n_ * (1.42860677e-06f)))), shifted_);
-}
-
-FASTACT_INLINE float fastact_nearest_exponent_float32(float x)
-{
-    return ((x * (1.44269502f)) + (12583103.0f));
-}
-
-FASTACT_INLINE float fastact_reduced_difference_float32(float coarse, float more, float x, float shifted)
-{
-    const float n_ = (shifted - (12583103.0f));
-    return (((coarse - (n_ * (0.693145752f))) - x) + (more - (n_ * (1.42860677e-06f))));
-}
-
-FASTACT_INLINE float fastact_scaled_exponential_from_float32(float r, float shifted, float factor)
-{
-    const float scale_ = (fastact_power_of_two_float32(shifted) * factor);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float32(r)));
-}
-
-FASTACT_INLINE float fastact_exponential_minus_one_from_float32(float r, float shifted, float factor, float rest)
-{
-    const float scale_ = ((fastact_power_of_two_float32(shifted) * factor) * (5.42101086e-20f));
-    return ((scale_ * fastact_exponential_minus_one_core_float32(r)) + ((scale_ - factor) + (factor * rest)));
-}
-
-FASTACT_INLINE float fastact_scaled_exponential_error_from_float32(float r, float shifted, float factor, float rounded)
-{
-    const float scale_ = (fastact_power_of_two_float32(shifted) * factor);
-    return ((scale_ * fastact_exponential_minus_one_core_float32(r)) - (rounded - scale_));
-}
-
-FASTACT_INLINE float fastact_quotient_float32(float a, float a_error, float b, float denominator, float denominator_error)
-{
-    const float reciprocal_ = ((1.0f) / denominator);
-    const float top_ = (a * b);
-    const float result_ = (top_ * reciprocal_);
-    const float top_error_ = (fastact_multiply_subtract_float32(a, b, top_) + (a_error * b));
-    const float short_ = ((top_error_ - fastact_multiply_subtract_float32(result_, denominator, top_)) - (result_ * denominator_error));
-    return (result_ + (short_ * reciprocal_));
-}
-
-FASTACT_INLINE float fastact_downscaled_one_plus_exponential_float32(float x)
-{
-    const float shifted_ = ((x * (1.44269502f)) + (12582975.0f));
-    const float n_ = (shifted_ - (12582975.0f));
-    return fastact_downscaled_one_plus_exponential_from_float32(((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f))), shifted_);
-}
-
-FASTACT_INLINE float fastact_distance_float32(float x)
-{
-    const float a_ = fastact_absolute_float32(x);
-    return fastact_select_float32(a_ > (-(-110.0f)), (-(-110.0f)), a_);
-}
-
-FASTACT_INLINE float fastact_scaled_one_plus_squared_float32(float tail)
-{
-    return ((1.84467441e+19f) + (tail * ((2.0f) + (tail * (5.42101086e-20f)))));
-}
-
-FASTACT_INLINE float fastact_reduced_sum_float32(float x, float low, float shifted)
-{
-    const float n_ = (shifted - (12583103.0f));
-    return (((x - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f))) + low);
-}
-
-FASTACT_INLINE float fastact_scaled_log1p_float32(float tail, float tail_error)
-{
-    const float e_ = (tail * (5.42101086e-20f));
-    const float scaled_ = (tail / ((2.0f) + e_));
-    const float s_ = (scaled_ * (5.42101086e-20f));
-    const float t_ = (s_ * s_);
-    return (tail - ((scaled_ * (e_ - (t_ * ((((0.268604487f) * t_ + (0.282351375f)) * t_ + (0.40007621f)) * t_ + (0.666666389f))))) - (tail_error * ((1.0f) - ((1.5f) * s_)))));
-}
-
-FASTACT_INLINE double fastact_exponential_minus_one_core_float64(double r)
-{
-    return (r + ((r * r) * ((((((((((2.5113121079516853e-08) * r + (2.762635685887323e-07)) * r + (2.755723215999964e-06)) * r + (2.4801504355634654e-05)) * r + (0.00019841269898419843)) * r + (0.0013888888932472184)) * r + (0.008333333333316659)) * r + (0.04166666666657324)) * r + (0.16666666666666682)) * r + (0.5000000000000006))));
-}
-
-FASTACT_INLINE double fastact_exponential_minus_one_float64(double x)
+FASTACT_INLINE double fastact_exponential_minus_one_multiple_float64(double x, double factor)
 {
     const double cut_ = fastact_select_float64(x < (-700.0), (-700.0), x);
-    const double shifted_ = ((cut_ * (1.4426950408889634)) + (6755399441056767.0));
+    const double shifted_ = fastact_multiply_add_float64(cut_, (1.4426950408889634), (6755399441056767.0));
     const double n_ = (shifted_ - (6755399441056767.0));
-    const double r_ = ((cut_ - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13)));
     const double scale_ = fastact_power_of_two_float64(shifted_);
-    return ((scale_ * fastact_exponential_minus_one_core_float64(r_)) + (scale_ - (1.0)));
+    const double high_ = fastact_multiply_add_float64((-n_), (0.6931471805601177), cut_);
+    const double low_ = (-(n_ * (-1.7239444525614835e-13)));
+    const double r_ = (high_ + low_);
+    const double whole_ = (scale_ - (1.0));
+    const double large_ = fastact_multiply_add_float64(scale_, high_, whole_);
+    const double rest_ = (fastact_multiply_add_float64(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0))));
+    const double small_ = fastact_multiply_add_float64(scale_, fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), low_), rest_);
+    const double high_product_ = (factor * large_);
+    const double result_ = (high_product_ + fastact_multiply_add_float64(factor, small_, fastact_multiply_subtract_float64(factor, large_, high_product_)));
+    return fastact_copysign_float64(result_, high_product_);
 }
 
-FASTACT_INLINE double fastact_scaled_exponential_float64(double x)
+FASTACT_INLINE double fastact_nearest_exponent_float64(double x)
 {
-    const double shifted_ = ((x * (1.4426950408889634)) + (6755399441057367.0));
+    return fastact_multiply_add_float64(x, (1.4426950408889634), (6755399441057367.0));
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_sum_float64(double high, double low)
+{
+    const double r_ = (high + low);
+    return (high + fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), low));
+}
+
+FASTACT_INLINE double fastact_scaled_exponential_multiple_float64(double x, double factor)
+{
+    const double shifted_ = fastact_nearest_exponent_float64(x);
     const double n_ = (shifted_ - (6755399441057367.0));
-    const double r_ = ((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13)));
-    const double scale_ = fastact_power_of_two_float64(shifted_);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r_)));
+    const double scale_ = (fastact_power_of_two_float64(shifted_) * factor);
+    return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_sum_float64(fastact_multiply_add_float64((-n_), (0.6931471805601177), x), (-(n_ * (-1.7239444525614835e-13)))), scale_);
 }
 
 FASTACT_INLINE double fastact_negative_half_square_exponent_float64(double a)
 {
-    return (((a * a) * ((-0.5) * (1.4426950408889634))) + (6755399441057367.0));
+    return fastact_multiply_add_float64((a * a), ((-0.5) * (1.4426950408889634)), (6755399441057367.0));
 }
 
 FASTACT_INLINE double fastact_negative_half_square_remainder_float64(double a, double shifted)
 {
     const double square_ = (a * a);
     const double n_ = (shifted - (6755399441057367.0));
-    const double r_ = (((square_ + (n_ * ((2.0) * (0.6931471805601177)))) + (n_ * ((2.0) * (-1.7239444525614835e-13)))) + fastact_multiply_subtract_float64(a, a, square_));
-    return (r_ * (((((((((((-1.2232455202344813e-11) * r_ + (2.697878489568874e-10)) * r_ + (-5.3823075931394685e-09)) * r_ + (9.688087722744126e-08)) * r_ + (-1.550099195887802e-06)) * r_ + (2.1701388956695717e-05)) * r_ + (-0.00026041666666868436)) * r_ + (0.0026041666666608643)) * r_ + (-0.020833333333333204)) * r_ + (0.12500000000000014)) * r_ + (-0.5)));
+    const double small_ = fastact_multiply_add_float64(n_, ((2.0) * (-1.7239444525614835e-13)), fastact_multiply_subtract_float64(a, a, square_));
+    const double r_ = (fastact_multiply_add_float64(n_, ((2.0) * (0.6931471805601177)), square_) + small_);
+    return (r_ * fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.2232455202344813e-11), r_, (2.697878489568874e-10)), r_, (-5.3823075931394685e-09)), r_, (9.688087722744126e-08)), r_, (-1.550099195887802e-06)), r_, (2.1701388956695717e-05)), r_, (-0.00026041666666868436)), r_, (0.0026041666666608643)), r_, (-0.020833333333333204)), r_, (0.12500000000000014)), r_, (-0.5)));
 }
 
 FASTACT_INLINE double fastact_negative_half_square_exponential_float64(double a)
@@ -304,62 +173,71 @@ FASTACT_INLINE double fastact_product_float64(double a, double b, double c)
 {
     const double inner_ = (a * b);
     const double result_ = (inner_ * c);
-    return (result_ + (fastact_multiply_subtract_float64(inner_, c, result_) + (fastact_multiply_subtract_float64(a, b, inner_) * c)));
+    return (result_ + fastact_multiply_add_float64(fastact_multiply_subtract_float64(a, b, inner_), c, fastact_multiply_subtract_float64(inner_, c, result_)));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_factor_float64(double square)
 {
-    return ((1.5957691216057341) + ((0.07135481627260025) * square));
+    return fastact_multiply_add_float64((0.07135481627260025), square, (1.5957691216057341));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_argument_error_float64(double a, double square, double factor, double argument)
 {
-    const double factor_error_ = (fastact_multiply_subtract_float64((0.07135481627260025), square, (factor - (1.5957691216057341))) + (((0.07135481627260025) * fastact_multiply_subtract_float64(a, a, square)) + (((-6.175149918155315e-19) * square) + (-3.430362161966579e-15))));
-    return (fastact_multiply_subtract_float64(a, factor, argument) + (a * factor_error_));
+    const double factor_error_ = (fastact_multiply_subtract_float64((0.07135481627260025), square, (factor - (1.5957691216057341))) + fastact_multiply_add_float64((0.07135481627260025), fastact_multiply_subtract_float64(a, a, square), fastact_multiply_add_float64((-6.175149918155315e-19), square, (-3.430362161966579e-15))));
+    return fastact_multiply_add_float64(a, factor_error_, fastact_multiply_subtract_float64(a, factor, argument));
 }
 
-FASTACT_INLINE double fastact_downscaled_one_plus_exponential_from_float64(double r, double shifted)
+FASTACT_INLINE double fastact_quotient_of_sum_float64(double top, double bottom, double rest)
 {
-    const double scale_ = fastact_power_of_two_float64(shifted);
-    const double whole_ = ((2.409919865102884e-181) + scale_);
-    const double lost_ = ((2.409919865102884e-181) - (whole_ - scale_));
-    return (whole_ + ((scale_ * fastact_exponential_minus_one_core_float64(r)) + lost_));
+    const double inverse_ = ((1.0) / bottom);
+    const double result_ = (top * inverse_);
+    const double remainder_ = fastact_multiply_add_float64(result_, rest, fastact_multiply_subtract_float64(result_, bottom, top));
+    return fastact_multiply_add_float64((-remainder_), inverse_, result_);
 }
 
-FASTACT_INLINE double fastact_downscaled_one_plus_exponential_sum_float64(double x, double low)
+FASTACT_INLINE double fastact_logistic_multiple_float64(double top, double x, double low)
 {
-    const double shifted_ = ((x * (1.4426950408889634)) + (6755399441056167.0));
+    const double shifted_ = fastact_multiply_add_float64(x, (1.4426950408889634), (6755399441056167.0));
     const double n_ = (shifted_ - (6755399441056167.0));
-    return fastact_downscaled_one_plus_exponential_from_float64(((x - (n_ * (0.6931471805601177))) + (low - (n_ * (-1.7239444525614835e-13)))), shifted_);
-}
-
-FASTACT_INLINE double fastact_nearest_exponent_float64(double x)
-{
-    return ((x * (1.4426950408889634)) + (6755399441057367.0));
+    const double scale_ = fastact_power_of_two_float64(shifted_);
+    const double high_ = fastact_multiply_add_float64((-n_), (0.6931471805601177), x);
+    const double small_low_ = (low - (n_ * (-1.7239444525614835e-13)));
+    const double r_ = (high_ + small_low_);
+    const double whole_ = ((2.409919865102884e-181) + scale_);
+    const double large_ = fastact_multiply_add_float64(scale_, high_, whole_);
+    const double large_rest_ = (fastact_multiply_add_float64(scale_, high_, (whole_ - large_)) + ((2.409919865102884e-181) - (whole_ - scale_)));
+    const double small_ = fastact_multiply_add_float64(scale_, fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), small_low_), large_rest_);
+    const double bottom_ = (large_ + small_);
+    return fastact_quotient_of_sum_float64(top, bottom_, ((large_ - bottom_) + small_));
 }
 
 FASTACT_INLINE double fastact_reduced_difference_float64(double coarse, double more, double x, double shifted)
 {
     const double n_ = (shifted - (6755399441057367.0));
-    return (((coarse - (n_ * (0.6931471805601177))) - x) + (more - (n_ * (-1.7239444525614835e-13))));
+    return ((fastact_multiply_add_float64((-n_), (0.6931471805601177), coarse) - x) + (more - (n_ * (-1.7239444525614835e-13))));
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_core_float64(double r)
+{
+    return fastact_multiply_add_float64((r * r), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r, (2.762635685887323e-07)), r, (2.755723215999964e-06)), r, (2.4801504355634654e-05)), r, (0.00019841269898419843)), r, (0.0013888888932472184)), r, (0.008333333333316659)), r, (0.04166666666657324)), r, (0.16666666666666682)), r, (0.5000000000000006)), r);
 }
 
 FASTACT_INLINE double fastact_scaled_exponential_from_float64(double r, double shifted, double factor)
 {
     const double scale_ = (fastact_power_of_two_float64(shifted) * factor);
-    return (scale_ + (scale_ * fastact_exponential_minus_one_core_float64(r)));
+    return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), scale_);
 }
 
 FASTACT_INLINE double fastact_exponential_minus_one_from_float64(double r, double shifted, double factor, double rest)
 {
     const double scale_ = ((fastact_power_of_two_float64(shifted) * factor) * (2.409919865102884e-181));
-    return ((scale_ * fastact_exponential_minus_one_core_float64(r)) + ((scale_ - factor) + (factor * rest)));
+    return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), fastact_multiply_add_float64(factor, rest, (scale_ - factor)));
 }
 
 FASTACT_INLINE double fastact_scaled_exponential_error_from_float64(double r, double shifted, double factor, double rounded)
 {
     const double scale_ = (fastact_power_of_two_float64(shifted) * factor);
-    return ((scale_ * fastact_exponential_minus_one_core_float64(r)) - (rounded - scale_));
+    return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), (-(rounded - scale_)));
 }
 
 FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double b, double denominator, double denominator_error)
@@ -367,16 +245,9 @@ FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double 
     const double reciprocal_ = ((1.0) / denominator);
     const double top_ = (a * b);
     const double result_ = (top_ * reciprocal_);
-    const double top_error_ = (fastact_multiply_subtract_float64(a, b, top_) + (a_error * b));
-    const double short_ = ((top_error_ - fastact_multiply_subtract_float64(result_, denominator, top_)) - (result_ * denominator_error));
-    return (result_ + (short_ * reciprocal_));
-}
-
-FASTACT_INLINE double fastact_downscaled_one_plus_exponential_float64(double x)
-{
-    const double shifted_ = ((x * (1.4426950408889634)) + (6755399441056167.0));
-    const double n_ = (shifted_ - (6755399441056167.0));
-    return fastact_downscaled_one_plus_exponential_from_float64(((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13))), shifted_);
+    const double top_error_ = fastact_multiply_add_float64(a_error, b, fastact_multiply_subtract_float64(a, b, top_));
+    const double short_ = (top_error_ - fastact_multiply_add_float64(result_, denominator_error, fastact_multiply_subtract_float64(result_, denominator, top_)));
+    return fastact_multiply_add_float64(short_, reciprocal_, result_);
 }
 
 FASTACT_INLINE double fastact_distance_float64(double x)
@@ -385,271 +256,495 @@ FASTACT_INLINE double fastact_distance_float64(double x)
     return fastact_select_float64(a_ > (-(-760.0)), (-(-760.0)), a_);
 }
 
+FASTACT_INLINE double fastact_logistic_derivative_multiple_float64(double a, double factor)
+{
+    const double shifted_ = fastact_nearest_exponent_float64((-a));
+    const double n_ = (shifted_ - (6755399441057367.0));
+    const double scale_ = fastact_power_of_two_float64(shifted_);
+    const double change_ = (scale_ * fastact_exponential_minus_one_sum_float64(fastact_multiply_add_float64((-n_), (0.6931471805601177), (-a)), (-(n_ * (-1.7239444525614835e-13)))));
+    const double tail_ = (scale_ + change_);
+    const double tail_rest_ = ((scale_ - tail_) + change_);
+    const double e_ = (tail_ * (2.409919865102884e-181));
+    const double one_plus_ = ((1.0) + e_);
+    const double one_plus_rest_ = fastact_multiply_add_float64(tail_rest_, (2.409919865102884e-181), (((1.0) - one_plus_) + e_));
+    const double bottom_ = (one_plus_ * one_plus_);
+    const double bottom_rest_ = fastact_multiply_add_float64(((2.0) * one_plus_), one_plus_rest_, fastact_multiply_subtract_float64(one_plus_, one_plus_, bottom_));
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (tail_ * inverse_);
+    const double remainder_ = fastact_multiply_add_float64(result_, bottom_rest_, (fastact_multiply_subtract_float64(result_, bottom_, tail_) - tail_rest_));
+    return (fastact_multiply_add_float64((-remainder_), inverse_, result_) * factor);
+}
+
 FASTACT_INLINE double fastact_scaled_one_plus_squared_float64(double tail)
 {
-    return ((4.149515568880993e+180) + (tail * ((2.0) + (tail * (2.409919865102884e-181)))));
+    return fastact_multiply_add_float64(tail, fastact_multiply_add_float64(tail, (2.409919865102884e-181), (2.0)), (4.149515568880993e+180));
 }
 
 FASTACT_INLINE double fastact_reduced_sum_float64(double x, double low, double shifted)
 {
     const double n_ = (shifted - (6755399441057367.0));
-    return (((x - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13))) + low);
+    return (fastact_multiply_add_float64((-n_), (0.6931471805601177), x) + (low - (n_ * (-1.7239444525614835e-13))));
 }
 
 FASTACT_INLINE double fastact_scaled_log1p_float64(double tail, double tail_error)
 {
     const double e_ = (tail * (2.409919865102884e-181));
-    const double scaled_ = (tail / ((2.0) + e_));
-    const double s_ = (scaled_ * (2.409919865102884e-181));
-    const double t_ = (s_ * s_);
-    return (tail - ((scaled_ * (e_ - (t_ * ((((((((((0.16172336952483865) * t_ + (0.08796600588044594)) * t_ + (0.12001933094194941)) * t_ + (0.13314047769279116)) * t_ + (0.15385576366506595)) * t_ + (0.18181789194136813)) * t_ + (0.22222222722655452)) * t_ + (0.2857142856705201)) * t_ + (0.40000000000014824)) * t_ + (0.6666666666666666))))) - (tail_error * ((1.0) - ((1.5) * s_)))));
+    const double q_ = (e_ - (0.5));
+    return fastact_multiply_add_float64(tail, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5039647902307968e-05), q_, (-3.839042319888246e-05)), q_, (2.7527173626589413e-05)), q_, (-4.479518429658426e-05)), q_, (8.973125490866023e-05)), q_, (-0.0001421166249305337)), q_, (0.0002210748160697262)), q_, (-0.0003548159566908073)), q_, (0.0005730653380153186)), q_, (-0.0009288581626695885)), q_, (0.0015153828308877872)), q_, (-0.0024918411228135903)), q_, (0.004136179121353476)), q_, (-0.0069453949791266805)), q_, (0.011833792109677378)), q_, (-0.02054881191899174)), q_, (0.036611854523157655)), q_, (-0.06768864331096612)), q_, (0.1326097537542029)), q_, (-0.2885270990993239)), q_, (0.8109302162163288)), (tail_error * fastact_multiply_add_float64((-(0.5)), e_, (1.0))));
 }
+
+FASTACT_INLINE double fastact_exponential_minus_one_multiple_widened(double x, double factor)
+{
+    const double cut_ = fastact_select_widened(x < (-80.0), (-80.0), x);
+    const double shifted_ = fastact_multiply_add_widened(cut_, (1.4426950408889634), (6755399441056767.0));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_widened(shifted_);
+    const double high_ = fastact_multiply_add_widened((-n_), (0.6931471805599453), cut_);
+    const double r_ = high_;
+    const double whole_ = (scale_ - (1.0));
+    const double large_ = fastact_multiply_add_widened(scale_, high_, whole_);
+    const double small_ = (scale_ * ((r_ * r_) * fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r_, (0.0013941070632204886)), r_, (0.008333277653441943)), r_, (0.04166635358726114)), r_, (0.1666666679772581)), r_, (0.5000000046836738))));
+    const double high_product_ = (factor * large_);
+    const double result_ = (high_product_ + (factor * small_));
+    return fastact_copysign_widened(result_, high_product_);
+}
+
+FASTACT_INLINE double fastact_elu_widened(double x, double alpha)
+{
+    return fastact_select_widened(x >= (0.0), x, fastact_exponential_minus_one_multiple_widened(x, alpha));
+}
+
+FASTACT_INLINE double fastact_nearest_exponent_widened(double x)
+{
+    return fastact_multiply_add_widened(x, (1.4426950408889634), (6755399441056767.0));
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_sum_widened(double high, double low)
+{
+    const double r_ = (high + low);
+    return (high + fastact_multiply_add_widened((r_ * r_), fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r_, (0.0013941070632204886)), r_, (0.008333277653441943)), r_, (0.04166635358726114)), r_, (0.1666666679772581)), r_, (0.5000000046836738)), low));
+}
+
+FASTACT_INLINE double fastact_scaled_exponential_multiple_widened(double x, double factor)
+{
+    const double shifted_ = fastact_nearest_exponent_widened(x);
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = (fastact_power_of_two_widened(shifted_) * factor);
+    return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_sum_widened(fastact_multiply_add_widened((-n_), (0.6931471805599453), x), (-0.0)), scale_);
+}
+
+FASTACT_INLINE double fastact_elu_gradient_widened(double x, double alpha)
+{
+    const double cut_ = fastact_select_widened(x < (-110.0), (-110.0), x);
+    const double negative_ = fastact_select_widened(cut_ > (0.0), (0.0), cut_);
+    const double factor_ = fastact_select_widened(fastact_absolute_widened(alpha) > (2.037035976334486e+90), (alpha * (1.0)), alpha);
+    const double unscale_ = fastact_select_widened(fastact_absolute_widened(alpha) > (2.037035976334486e+90), (1.0), (1.0));
+    return fastact_select_widened(x > (0.0), (1.0), (fastact_scaled_exponential_multiple_widened(negative_, factor_) * unscale_));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_exponent_widened(double a)
+{
+    return fastact_multiply_add_widened((a * a), ((-0.5) * (1.4426950408889634)), (6755399441056767.0));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_remainder_widened(double a, double shifted)
+{
+    const double square_ = (a * a);
+    const double n_ = (shifted - (6755399441056767.0));
+    const double r_ = fastact_multiply_add_widened(n_, ((2.0) * (0.6931471805599453)), square_);
+    return (r_ * fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-1.550108563563551e-06), r_, (2.178283626277555e-05)), r_, (-0.00026041883312856315)), r_, (0.0026041471452327883)), r_, (-0.020833332813333095)), r_, (0.1250000011670547)), r_, (-0.5000000000155665)));
+}
+
+FASTACT_INLINE double fastact_gelu_widened(double x)
+{
+    const double size_ = fastact_absolute_widened(x);
+    const double a_ = fastact_select_widened(size_ > (14.600000381469727), (14.600000381469727), size_);
+    const double shifted_ = fastact_negative_half_square_exponent_widened(a_);
+    const double mapped_ = (a_ / (a_ + (4.0)));
+    const double q_ = (mapped_ - (0.5));
+    const double scaled_ = (fastact_power_of_two_widened(shifted_) * mapped_);
+    const double tail_ = fastact_multiply_add_widened(scaled_, fastact_negative_half_square_remainder_widened(a_, shifted_), scaled_);
+    return fastact_multiply_add_widened(tail_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.03284275919010828), q_, (0.01392028398304875)), q_, (0.11186757283360307)), q_, (-0.03684668107557941)), q_, (-0.20833190855465264)), q_, (0.22291653683509793)), q_, (0.24127411099496243)), q_, (-0.9663523688871472)), q_, (1.4921750365841833)), q_, (-1.5485495189764014)), q_, (1.215793282837296)), q_, (-0.7552851305702727)), fastact_select_widened(x >= (0.0), x, (-0.0)));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_exponential_widened(double a)
+{
+    const double shifted_ = fastact_negative_half_square_exponent_widened(a);
+    return (fastact_power_of_two_widened(shifted_) * ((1.0) + fastact_negative_half_square_remainder_widened(a, shifted_)));
+}
+
+FASTACT_INLINE double fastact_product_widened(double a, double b, double c)
+{
+    const double inner_ = (a * b);
+    const double result_ = (inner_ * c);
+    return result_;
+}
+
+FASTACT_INLINE double fastact_gelu_gradient_widened(double x)
+{
+    const double size_ = fastact_absolute_widened(x);
+    const double a_ = fastact_select_widened(size_ > (14.600000381469727), (14.600000381469727), size_);
+    const double tail_ = fastact_negative_half_square_exponential_widened(a_);
+    const double from_zero_ = ((0.7517915246935645) - a_);
+    const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
+    const double u_ = fastact_product_widened(tail_, from_zero_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.0013773074116349457), q_, (-0.008044390698444025)), q_, (0.006439825276547391)), q_, (0.02240138880129823)), q_, (-0.03098137395117309)), q_, (-0.04180168581814047)), q_, (0.1838587540822951)), q_, (-0.3090538560570818)), q_, (0.3414251610298865)), q_, (-0.27898150545177025)), q_, (0.49230928041849153)));
+    return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
+}
+
+FASTACT_INLINE double fastact_gelu_tanh_factor_widened(double square)
+{
+    return fastact_multiply_add_widened((0.07135481627260025), square, (1.5957691216057308));
+}
+
+FASTACT_INLINE double fastact_quotient_of_sum_widened(double top, double bottom, double rest)
+{
+    const double inverse_ = ((1.0) / bottom);
+    const double result_ = (top * inverse_);
+    (void)rest;
+    return result_;
+}
+
+FASTACT_INLINE double fastact_logistic_multiple_widened(double top, double x, double low)
+{
+    const double shifted_ = fastact_multiply_add_widened(x, (1.4426950408889634), (6755399441056767.0));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_widened(shifted_);
+    const double high_ = fastact_multiply_add_widened((-n_), (0.6931471805599453), x);
+    const double small_low_ = low;
+    const double r_ = (high_ + small_low_);
+    const double whole_ = ((1.0) + scale_);
+    const double large_ = fastact_multiply_add_widened(scale_, high_, whole_);
+    const double small_ = (scale_ * fastact_multiply_add_widened((r_ * r_), fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r_, (0.0013941070632204886)), r_, (0.008333277653441943)), r_, (0.04166635358726114)), r_, (0.1666666679772581)), r_, (0.5000000046836738)), small_low_));
+    const double bottom_ = (large_ + small_);
+    return fastact_quotient_of_sum_widened(top, bottom_, (-0.0));
+}
+
+FASTACT_INLINE double fastact_gelu_tanh_widened(double x)
+{
+    const double cut_ = fastact_select_widened(x < (-(11.0)), (-(11.0)), fastact_select_widened(x > (6.0), (6.0), x));
+    const double square_ = (cut_ * cut_);
+    const double factor_ = fastact_gelu_tanh_factor_widened(square_);
+    const double argument_ = (cut_ * factor_);
+    const double value_ = (fastact_logistic_multiple_widened(cut_, (-argument_), (-0.0)) * (1.0));
+    return fastact_select_widened(x > (6.0), x, fastact_copysign_widened(value_, x));
+}
+
+FASTACT_INLINE double fastact_reduced_difference_widened(double coarse, double more, double x, double shifted)
+{
+    const double n_ = (shifted - (6755399441056767.0));
+    return ((fastact_multiply_add_widened((-n_), (0.6931471805599453), coarse) - x) + more);
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_core_widened(double r)
+{
+    return fastact_multiply_add_widened((r * r), fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r, (0.0013941070632204886)), r, (0.008333277653441943)), r, (0.04166635358726114)), r, (0.1666666679772581)), r, (0.5000000046836738)), r);
+}
+
+FASTACT_INLINE double fastact_scaled_exponential_from_widened(double r, double shifted, double factor)
+{
+    const double scale_ = (fastact_power_of_two_widened(shifted) * factor);
+    return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_core_widened(r), scale_);
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_from_widened(double r, double shifted, double factor, double rest)
+{
+    const double scale_ = ((fastact_power_of_two_widened(shifted) * factor) * (1.0));
+    return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_core_widened(r), fastact_multiply_add_widened(factor, rest, (scale_ - factor)));
+}
+
+FASTACT_INLINE double fastact_quotient_widened(double a, double a_error, double b, double denominator, double denominator_error)
+{
+    const double reciprocal_ = ((1.0) / denominator);
+    const double top_ = (a * b);
+    const double result_ = (top_ * reciprocal_);
+    (void)a_error;
+    (void)denominator_error;
+    return result_;
+}
+
+FASTACT_INLINE double fastact_gelu_tanh_gradient_widened(double x)
+{
+    const double size_ = fastact_absolute_widened(x);
+    const double a_ = fastact_select_widened(size_ > (11.0), (11.0), size_);
+    const double square_ = (a_ * a_);
+    const double factor_ = fastact_gelu_tanh_factor_widened(square_);
+    const double argument_ = (a_ * factor_);
+    const double shifted_ = fastact_nearest_exponent_widened(((1.234375) - argument_));
+    const double reduced_ = fastact_reduced_difference_widened((1.234375), (-0.0032201276681012463), argument_, shifted_);
+    const double r_ = reduced_;
+    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.29195521191476714));
+    const double slope_ = fastact_multiply_add_widened((0.21406444881780073), (a_ * ((0.7524614220710163) + a_)), (1.7169720254347263));
+    const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
+    const double numerator_ = fastact_multiply_add_widened(((0.7524614220710163) - a_), slope_, curved_);
+    const double e_ = (tail_ * (1.0));
+    const double bottom_ = fastact_multiply_add_widened(e_, ((2.0) + e_), (1.0));
+    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, bottom_, (-0.0)) * (1.0));
+    return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
+}
+
+FASTACT_INLINE double fastact_sigmoid_widened(double x)
+{
+    const double cut_ = fastact_select_widened(x < (-110.0), (-110.0), fastact_select_widened(x > (30.0), (30.0), x));
+    return (fastact_logistic_multiple_widened((1.0), (-cut_), (-0.0)) * (1.0));
+}
+
+FASTACT_INLINE double fastact_distance_widened(double x)
+{
+    const double a_ = fastact_absolute_widened(x);
+    return fastact_select_widened(a_ > (-(-110.0)), (-(-110.0)), a_);
+}
+
+FASTACT_INLINE double fastact_logistic_derivative_multiple_widened(double a, double factor)
+{
+    const double shifted_ = fastact_nearest_exponent_widened((-a));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_widened(shifted_);
+    const double change_ = (scale_ * fastact_exponential_minus_one_sum_widened(fastact_multiply_add_widened((-n_), (0.6931471805599453), (-a)), (-0.0)));
+    const double tail_ = (scale_ + change_);
+    const double e_ = (tail_ * (1.0));
+    const double one_plus_ = ((1.0) + e_);
+    const double bottom_ = (one_plus_ * one_plus_);
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (tail_ * inverse_);
+    return (result_ * factor);
+}
+
+FASTACT_INLINE double fastact_sigmoid_gradient_widened(double x)
+{
+    return fastact_logistic_derivative_multiple_widened(fastact_distance_widened(x), (1.0));
+}
+
+FASTACT_INLINE double fastact_sigmoid_gradient_from_output_widened(double y)
+{
+    return (y * ((1.0) - y));
+}
+
+FASTACT_INLINE double fastact_tanh_widened(double x)
+{
+    const double twice_ = ((-2.0) * fastact_absolute_widened(x));
+    const double argument_ = fastact_select_widened(twice_ < (-80.0), (-80.0), twice_);
+    const double shifted_ = fastact_multiply_add_widened(argument_, (1.4426950408889634), (6755399441056767.0));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_widened(shifted_);
+    const double high_ = fastact_multiply_add_widened((-n_), (0.6931471805599453), argument_);
+    const double r_ = high_;
+    const double whole_ = (scale_ - (1.0));
+    const double large_ = fastact_multiply_add_widened(scale_, high_, whole_);
+    const double small_ = (scale_ * ((r_ * r_) * fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r_, (0.0013941070632204886)), r_, (0.008333277653441943)), r_, (0.04166635358726114)), r_, (0.1666666679772581)), r_, (0.5000000046836738))));
+    const double top_ = (large_ + small_);
+    const double bottom_ = ((2.0) + top_);
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (top_ * inverse_);
+    return fastact_copysign_widened(result_, x);
+}
+
+FASTACT_INLINE double fastact_tanh_gradient_widened(double x)
+{
+    return fastact_logistic_derivative_multiple_widened(fastact_distance_widened(((2.0) * x)), ((4.0) * (1.0)));
+}
+
+FASTACT_INLINE double fastact_tanh_gradient_from_output_widened(double y)
+{
+    return (((1.0) - y) * ((1.0) + y));
+}
+
+FASTACT_INLINE double fastact_silu_widened(double x)
+{
+    const double cut_ = fastact_select_widened(x < (-110.0), (-110.0), x);
+    const double top_ = fastact_select_widened(x > (30.0), (30.0), cut_);
+    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened((fastact_logistic_multiple_widened(top_, (-top_), (-0.0)) * (1.0)), x));
+}
+
+FASTACT_INLINE double fastact_scaled_one_plus_squared_widened(double tail)
+{
+    return fastact_multiply_add_widened(tail, fastact_multiply_add_widened(tail, (1.0), (2.0)), (1.0));
+}
+
+FASTACT_INLINE double fastact_silu_gradient_widened(double x)
+{
+    const double a_ = fastact_distance_widened(x);
+    const double from_coarse_ = ((1.28125) - a_);
+    const double shifted_ = fastact_nearest_exponent_widened(from_coarse_);
+    const double r_ = fastact_reduced_difference_widened((1.28125), (-0.0027854572389262103), a_, shifted_);
+    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.2784645427610738));
+    const double linear_ = ((1.2784645427610737) - a_);
+    const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
+    const double numerator_ = (linear_ + curved_);
+    const double u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_widened(tail_));
+    return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
+}
+
+FASTACT_INLINE double fastact_reduced_sum_widened(double x, double low, double shifted)
+{
+    const double n_ = (shifted - (6755399441056767.0));
+    return (fastact_multiply_add_widened((-n_), (0.6931471805599453), x) + low);
+}
+
+FASTACT_INLINE double fastact_scaled_log1p_widened(double tail, double tail_error)
+{
+    const double e_ = (tail * (1.0));
+    const double q_ = (e_ - (0.5));
+    (void)tail_error;
+    return (tail * fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.001280500303756522), q_, (0.0020376625226708705)), q_, (-0.0023760348616651433)), q_, (0.003979918723824531)), q_, (-0.006963049173138733)), q_, (0.011854683322124518)), q_, (-0.020547526537396756)), q_, (0.03661060747108652)), q_, (-0.06768868288021455)), q_, (0.13260978080880587)), q_, (-0.2885270987569879)), q_, (0.810930216121607)));
+}
+
+FASTACT_INLINE double fastact_softplus_widened(double x, double beta)
+{
+    const double t_ = (beta * x);
+    const double a_ = fastact_absolute_widened(t_);
+    const double argument_ = fastact_select_widened(a_ > (-(-110.0)), (-110.0), (-a_));
+    const double shifted_ = fastact_nearest_exponent_widened(argument_);
+    const double r_ = fastact_reduced_sum_widened(argument_, (-0.0), shifted_);
+    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (1.0));
+    const double logarithm_ = fastact_scaled_log1p_widened(tail_, (-0.0));
+    return fastact_multiply_add_widened(((logarithm_ * (1.0)) / beta), (1.0), fastact_select_widened(t_ > (0.0), x, (0.0)));
+}
+
+FASTACT_INLINE double fastact_softplus_gradient_widened(double x, double beta)
+{
+    const double t_ = (beta * x);
+    const double cut_ = fastact_select_widened(t_ < (-110.0), (-110.0), fastact_select_widened(t_ > (30.0), (30.0), t_));
+    return (fastact_logistic_multiple_widened((1.0), (-cut_), (-0.0)) * (1.0));
+}
+
+FASTACT_INLINE double fastact_softplus_gradient_from_output_widened(double y, double beta)
+{
+    return ((0.0) - fastact_exponential_minus_one_multiple_widened(((-beta) * y), (1.0)));
+}
+
+FASTACT_INLINE double fastact_mish_widened(double x)
+{
+    const double cut_ = fastact_select_widened(x < (-110.0), (-110.0), x);
+    const double shifted_ = fastact_multiply_add_widened((-cut_), (1.4426950408889634), (6755399441056767.0));
+    const double n_ = (shifted_ - (6755399441056767.0));
+    const double scale_ = fastact_power_of_two_widened(shifted_);
+    const double change_ = (scale_ * fastact_exponential_minus_one_core_widened(fastact_multiply_add_widened((-n_), (0.6931471805599453), (-cut_))));
+    const double whole_ = ((1.0) + scale_);
+    const double lost_ = fastact_multiply_add_widened((0.5), (1.0), (-(whole_ - scale_)));
+    const double last_ = ((((1.53125) * (1.0)) / fastact_multiply_add_widened((3.0625), (1.0), ((6.125) * (scale_ + change_)))) * (1.0));
+    return fastact_select_widened(x > (30.0), x, ((cut_ / (whole_ + (change_ + (last_ + lost_)))) * (1.0)));
+}
+
+FASTACT_INLINE double fastact_mish_gradient_widened(double x)
+{
+    const double a_ = fastact_distance_widened(x);
+    const double shifted_ = fastact_nearest_exponent_widened(((1.1953125) - a_));
+    const double r_ = fastact_reduced_difference_widened((1.1953125), (-0.0028812854845047227), a_, shifted_);
+    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.3034825352815289));
+    const double e_ = (tail_ * (1.0));
+    const double t_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
+    const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
+    const double bracket_ = (linear_ + fastact_multiply_add_widened(e_, linear_, (t_ * fastact_multiply_add_widened(e_, (e_ + (4.303482535281529)), (2.536306932285039)))));
+    const double above_ = fastact_multiply_add_widened((2.0), e_, (1.0));
+    const double above_bottom_ = fastact_multiply_add_widened(((2.0) * e_), e_, above_);
+    const double gradient_above_ = (fastact_multiply_add_widened(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
+    const double inner_ = fastact_multiply_add_widened(e_, fastact_multiply_add_widened(e_, ((4.0) + e_), (8.0)), (8.0));
+    const double bottom_ = fastact_multiply_add_widened(e_, inner_, (4.0));
+    const double gradient_below_ = (fastact_quotient_widened(tail_, (-0.0), bracket_, bottom_, (-0.0)) * (1.0));
+    return fastact_select_widened(x < (0.0), gradient_below_, gradient_above_);
+}
+
+#if FASTACT_HAS_FMA
+FASTACT_INLINE float fastact_exponential_minus_one_multiple_float32(float x, float factor)
+{
+    const float cut_ = fastact_select_float32(x < (-80.0f), (-80.0f), x);
+    const float shifted_ = fastact_multiply_add_float32(cut_, (1.44269502f), (12583039.0f));
+    const float n_ = (shifted_ - (12583039.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float high_ = fastact_multiply_add_float32((-n_), (0.693145752f), cut_);
+    const float low_ = (-(n_ * (1.42860677e-06f)));
+    const float r_ = (high_ + low_);
+    const float whole_ = (scale_ - (1.0f));
+    const float large_ = fastact_multiply_add_float32(scale_, high_, whole_);
+    const float rest_ = (fastact_multiply_add_float32(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0f))));
+    const float small_ = fastact_multiply_add_float32(scale_, fastact_multiply_add_float32((r_ * r_), fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32((0.000199116141f), r_, (0.00139410701f)), r_, (0.00833327789f)), r_, (0.041666355f)), r_, (0.166666672f)), r_, (0.5f)), low_), rest_);
+    const float high_product_ = (factor * large_);
+    const float result_ = (high_product_ + fastact_multiply_add_float32(factor, small_, fastact_multiply_subtract_float32(factor, large_, high_product_)));
+    return fastact_copysign_float32(result_, high_product_);
+}
+
+FASTACT_INLINE float fastact_nearest_exponent_float32(float x)
+{
+    return fastact_multiply_add_float32(x, (1.44269502f), (12583103.0f));
+}
+
+FASTACT_INLINE float fastact_exponential_minus_one_sum_float32(float high, float low)
+{
+    const float r_ = (high + low);
+    return (high + fastact_multiply_add_float32((r_ * r_), fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32((0.000199116141f), r_, (0.00139410701f)), r_, (0.00833327789f)), r_, (0.041666355f)), r_, (0.166666672f)), r_, (0.5f)), low));
+}
+
+FASTACT_INLINE float fastact_scaled_exponential_multiple_float32(float x, float factor)
+{
+    const float shifted_ = fastact_nearest_exponent_float32(x);
+    const float n_ = (shifted_ - (12583103.0f));
+    const float scale_ = (fastact_power_of_two_float32(shifted_) * factor);
+    return fastact_multiply_add_float32(scale_, fastact_exponential_minus_one_sum_float32(fastact_multiply_add_float32((-n_), (0.693145752f), x), (-(n_ * (1.42860677e-06f)))), scale_);
+}
+
+FASTACT_INLINE float fastact_gelu_tanh_factor_float32(float square)
+{
+    return fastact_multiply_add_float32((0.0713548139f), square, (1.59576893f));
+}
+
+FASTACT_INLINE float fastact_gelu_tanh_argument_error_float32(float a, float square, float factor, float argument)
+{
+    const float factor_error_ = (fastact_multiply_subtract_float32((0.0713548139f), square, (factor - (1.59576893f))) + fastact_multiply_add_float32((0.0713548139f), fastact_multiply_subtract_float32(a, a, square), fastact_multiply_add_float32((2.39883247e-09f), square, (1.93077895e-07f))));
+    return fastact_multiply_add_float32(a, factor_error_, fastact_multiply_subtract_float32(a, factor, argument));
+}
+
+FASTACT_INLINE float fastact_quotient_of_sum_float32(float top, float bottom, float rest)
+{
+    const float inverse_ = ((1.0f) / bottom);
+    const float result_ = (top * inverse_);
+    const float remainder_ = fastact_multiply_add_float32(result_, rest, fastact_multiply_subtract_float32(result_, bottom, top));
+    return fastact_multiply_add_float32((-remainder_), inverse_, result_);
+}
+
+FASTACT_INLINE float fastact_logistic_multiple_float32(float top, float x, float low)
+{
+    const float shifted_ = fastact_multiply_add_float32(x, (1.44269502f), (12582975.0f));
+    const float n_ = (shifted_ - (12582975.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float high_ = fastact_multiply_add_float32((-n_), (0.693145752f), x);
+    const float small_low_ = (low - (n_ * (1.42860677e-06f)));
+    const float r_ = (high_ + small_low_);
+    const float whole_ = ((5.42101086e-20f) + scale_);
+    const float large_ = fastact_multiply_add_float32(scale_, high_, whole_);
+    const float large_rest_ = (fastact_multiply_add_float32(scale_, high_, (whole_ - large_)) + ((5.42101086e-20f) - (whole_ - scale_)));
+    const float small_ = fastact_multiply_add_float32(scale_, fastact_multiply_add_float32((r_ * r_), fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32((0.000199116141f), r_, (0.00139410701f)), r_, (0.00833327789f)), r_, (0.041666355f)), r_, (0.166666672f)), r_, (0.5f)), small_low_), large_rest_);
+    const float bottom_ = (large_ + small_);
+    return fastact_quotient_of_sum_float32(top, bottom_, ((large_ - bottom_) + small_));
+}
+
+FASTACT_INLINE float fastact_distance_float32(float x)
+{
+    const float a_ = fastact_absolute_float32(x);
+    return fastact_select_float32(a_ > (-(-110.0f)), (-(-110.0f)), a_);
+}
+
+FASTACT_INLINE float fastact_logistic_derivative_multiple_float32(float a, float factor)
+{
+    const float shifted_ = fastact_nearest_exponent_float32((-a));
+    const float n_ = (shifted_ - (12583103.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float change_ = (scale_ * fastact_exponential_minus_one_sum_float32(fastact_multiply_add_float32((-n_), (0.693145752f), (-a)), (-(n_ * (1.42860677e-06f)))));
+    const float tail_ = (scale_ + change_);
+    const float tail_rest_ = ((scale_ - tail_) + change_);
+    const float e_ = (tail_ * (5.42101086e-20f));
+    const float one_plus_ = ((1.0f) + e_);
+    const float one_plus_rest_ = fastact_multiply_add_float32(tail_rest_, (5.42101086e-20f), (((1.0f) - one_plus_) + e_));
+    const float bottom_ = (one_plus_ * one_plus_);
+    const float bottom_rest_ = fastact_multiply_add_float32(((2.0f) * one_plus_), one_plus_rest_, fastact_multiply_subtract_float32(one_plus_, one_plus_, bottom_));
+    const float inverse_ = ((1.0f) / bottom_);
+    const float result_ = (tail_ * inverse_);
+    const float remainder_ = fastact_multiply_add_float32(result_, bottom_rest_, (fastact_multiply_subtract_float32(result_, bottom_, tail_) - tail_rest_));
+    return (fastact_multiply_add_float32((-remainder_), inverse_, result_) * factor);
+}
+#endif
 
 
 /* -- The functions declared above. -- */
-
-FASTACT_INLINE float fastact_relu_float32(float x)
-{
-    return fastact_select_float32(x < (0.0f), (0.0f), x);
-}
-
-FASTACT_INLINE float fastact_leaky_relu_gradient_float32(float x, float negative_slope)
-{
-    return fastact_select_float32(x > (0.0f), (1.0f), fastact_select_float32(x <= (0.0f), negative_slope, x));
-}
-
-FASTACT_INLINE float fastact_relu_gradient_float32(float x)
-{
-    return fastact_leaky_relu_gradient_float32(x, (0.0f));
-}
-
-FASTACT_INLINE float fastact_relu_gradient_from_output_float32(float y)
-{
-    return fastact_leaky_relu_gradient_float32(y, (0.0f));
-}
-
-FASTACT_INLINE float fastact_leaky_relu_float32(float x, float negative_slope)
-{
-    const float negative_ = fastact_select_float32(negative_slope == (0.0f), fastact_relu_float32(x), (negative_slope * x));
-    return fastact_select_float32(x > (0.0f), x, negative_);
-}
-
-FASTACT_INLINE float fastact_leaky_relu_gradient_from_output_float32(float y, float negative_slope)
-{
-    return fastact_leaky_relu_gradient_float32(y, negative_slope);
-}
-
-FASTACT_INLINE float fastact_prelu_float32(float x, float weight)
-{
-    return fastact_leaky_relu_float32(x, weight);
-}
-
-FASTACT_INLINE float fastact_prelu_gradient_float32(float x, float weight)
-{
-    return fastact_leaky_relu_gradient_float32(x, weight);
-}
-
-FASTACT_INLINE float fastact_prelu_weight_gradient_float32(float x, float weight)
-{
-    (void)weight;
-    return fastact_select_float32(x > (0.0f), (0.0f), x);
-}
-
-FASTACT_INLINE float fastact_elu_float32(float x, float alpha)
-{
-    return fastact_select_float32(x >= (0.0f), x, (alpha * fastact_exponential_minus_one_float32(x)));
-}
-
-FASTACT_INLINE float fastact_elu_gradient_float32(float x, float alpha)
-{
-    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
-    const float tail_ = fastact_scaled_exponential_float32(fastact_select_float32(cut_ > (0.0f), (0.0f), cut_));
-    return fastact_select_float32(x > (0.0f), (1.0f), ((alpha * tail_) * (5.42101086e-20f)));
-}
-
-FASTACT_INLINE float fastact_elu_gradient_from_output_float32(float y, float alpha)
-{
-    return fastact_select_float32(y > (0.0f), (1.0f), (y + alpha));
-}
-
-FASTACT_INLINE float fastact_gelu_float32(float x)
-{
-    const float size_ = fastact_absolute_float32(x);
-    const float a_ = fastact_select_float32(size_ > (14.6000004f), (14.6000004f), size_);
-    const float shifted_ = fastact_negative_half_square_exponent_float32(a_);
-    const float mapped_ = (a_ / (a_ + (3.0f)));
-    const float q_ = (mapped_ - (0.34765625f));
-    const float scaled_ = (fastact_power_of_two_float32(shifted_) * mapped_);
-    const float tail_ = (scaled_ + (scaled_ * fastact_negative_half_square_remainder_float32(a_, shifted_)));
-    return (fastact_select_float32(x >= (0.0f), x, (-0.0f)) - (tail_ * (((((((((((3.02344591e-21f) * q_ + (-9.62373045e-22f)) * q_ + (-5.23471719e-21f)) * q_ + (-1.26359614e-21f)) * q_ + (8.24847462e-21f)) * q_ + (6.20530983e-21f)) * q_ + (-1.63172685e-20f)) * q_ + (-1.25288394e-20f)) * q_ + (5.75934066e-20f)) * q_ + (-7.16873558e-20f)) * q_ + (4.91606427e-20f))));
-}
-
-FASTACT_INLINE float fastact_gelu_gradient_float32(float x)
-{
-    const float size_ = fastact_absolute_float32(x);
-    const float a_ = fastact_select_float32(size_ > (14.6000004f), (14.6000004f), size_);
-    const float tail_ = fastact_negative_half_square_exponential_float32(a_);
-    const float from_zero_ = (((0.751791537f) - a_) + (-1.21144499e-08f));
-    const float q_ = ((a_ / (a_ + (4.0f))) - (0.375f));
-    const float u_ = fastact_product_float32(tail_, from_zero_, ((((((((((-4.46326696e-22f) * q_ + (3.21422499e-22f)) * q_ + (1.21737318e-21f)) * q_ + (-1.67590144e-21f)) * q_ + (-2.26635795e-21f)) * q_ + (9.96681148e-21f)) * q_ + (-1.67538341e-20f)) * q_ + (1.85086993e-20f)) * q_ + (-1.51236178e-20f)) * q_ + (2.66881391e-20f)));
-    return fastact_select_float32(x < (0.0f), u_, ((1.0f) - u_));
-}
-
-FASTACT_INLINE float fastact_gelu_tanh_float32(float x)
-{
-    const float cut_ = fastact_select_float32(x < (-(11.0f)), (-(11.0f)), x);
-    const float square_ = (cut_ * cut_);
-    const float factor_ = fastact_gelu_tanh_factor_float32(square_);
-    const float argument_ = (cut_ * factor_);
-    const float error_ = fastact_gelu_tanh_argument_error_float32(cut_, square_, factor_, argument_);
-    const float logistic_ = fastact_downscaled_one_plus_exponential_sum_float32((-argument_), (-error_));
-    return fastact_select_float32(x > (6.0f), x, ((cut_ / logistic_) * (5.42101086e-20f)));
-}
-
-FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x)
-{
-    const float size_ = fastact_absolute_float32(x);
-    const float a_ = fastact_select_float32(size_ > (11.0f), (11.0f), size_);
-    const float square_ = (a_ * a_);
-    const float factor_ = fastact_gelu_tanh_factor_float32(square_);
-    const float argument_ = (a_ * factor_);
-    const float error_ = fastact_gelu_tanh_argument_error_float32(a_, square_, factor_, argument_);
-    const float shifted_ = fastact_nearest_exponent_float32(((1.234375f) - argument_));
-    const float reduced_ = fastact_reduced_difference_float32((1.234375f), (-0.00322009646f), argument_, shifted_);
-    const float r_ = (reduced_ + ((-4.63872031e-11f) - error_));
-    const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.291955203f));
-    const float slope_ = ((1.71697199f) + ((0.214064449f) * (a_ * ((0.752461433f) + a_))));
-    const float curved_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.291955203f), (-1.07261201e-07f));
-    const float numerator_ = ((((0.752461433f) - a_) * slope_) + curved_);
-    const float e_ = (tail_ * (5.42101086e-20f));
-    const float bottom_ = ((1.0f) + (e_ * ((2.0f) + e_)));
-    const float tail_error_ = fastact_scaled_exponential_error_from_float32(r_, shifted_, (0.291955203f), tail_);
-    const float bottom_error_ = fastact_multiply_subtract_float32(e_, ((2.0f) + e_), (bottom_ - (1.0f)));
-    const float u_ = (fastact_quotient_float32(tail_, tail_error_, numerator_, bottom_, bottom_error_) * (5.42101086e-20f));
-    return fastact_select_float32(x < (0.0f), u_, ((1.0f) - u_));
-}
-
-FASTACT_INLINE float fastact_sigmoid_float32(float x)
-{
-    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), fastact_select_float32(x > (30.0f), (30.0f), x));
-    return ((5.42101086e-20f) / fastact_downscaled_one_plus_exponential_float32((-cut_)));
-}
-
-FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
-{
-    const float tail_ = fastact_scaled_exponential_float32((-fastact_distance_float32(x)));
-    return (tail_ / fastact_scaled_one_plus_squared_float32(tail_));
-}
-
-FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
-{
-    return (y * ((1.0f) - y));
-}
-
-FASTACT_INLINE float fastact_tanh_float32(float x)
-{
-    const float twice_ = ((-2.0f) * fastact_absolute_float32(x));
-    const float argument_ = fastact_select_float32(twice_ < (-80.0f), (-80.0f), twice_);
-    const float shifted_ = ((argument_ * (1.44269502f)) + (12583039.0f));
-    const float n_ = (shifted_ - (12583039.0f));
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    const float change_ = (scale_ * fastact_exponential_minus_one_core_float32((argument_ - (n_ * (0.693147182f)))));
-    return fastact_copysign_float32(((change_ + (scale_ - (1.0f))) / (change_ + (scale_ + (1.0f)))), x);
-}
-
-FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
-{
-    const float double_ = ((2.0f) * fastact_absolute_float32(x));
-    const float tail_ = fastact_scaled_exponential_float32(fastact_select_float32(double_ > (-(-110.0f)), (-110.0f), (-double_)));
-    return (((4.0f) * tail_) / fastact_scaled_one_plus_squared_float32(tail_));
-}
-
-FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
-{
-    return (((1.0f) - y) * ((1.0f) + y));
-}
-
-FASTACT_INLINE float fastact_silu_float32(float x)
-{
-    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
-    const float logistic_ = fastact_downscaled_one_plus_exponential_float32((-cut_));
-    return fastact_select_float32(x > (30.0f), x, ((cut_ / logistic_) * (5.42101086e-20f)));
-}
-
-FASTACT_INLINE float fastact_silu_gradient_float32(float x)
-{
-    const float a_ = fastact_distance_float32(x);
-    const float from_coarse_ = ((1.28125f) - a_);
-    const float shifted_ = fastact_nearest_exponent_float32(from_coarse_);
-    const float r_ = fastact_reduced_difference_float32((1.28125f), (-0.00278550386f), a_, shifted_);
-    const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.278464556f));
-    const float linear_ = ((1.27846456f) - a_);
-    const float lost_ = (((1.27846456f) - (1.28125f)) - (linear_ - from_coarse_));
-    const float curved_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.278464556f), (1.5182534e-11f));
-    const float numerator_ = (linear_ + (curved_ + lost_));
-    const float u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_float32(tail_));
-    return fastact_select_float32(x < (0.0f), u_, ((1.0f) - u_));
-}
-
-FASTACT_INLINE float fastact_softplus_float32(float x, float beta)
-{
-    const float t_ = (beta * x);
-    const float a_ = fastact_absolute_float32(t_);
-    const float error_ = fastact_select_float32(a_ > (-(-110.0f)), (0.0f), fastact_multiply_subtract_float32(beta, x, t_));
-    const float argument_ = fastact_select_float32(a_ > (-(-110.0f)), (-110.0f), (-a_));
-    const float shifted_ = fastact_nearest_exponent_float32(argument_);
-    const float r_ = fastact_reduced_sum_float32(argument_, fastact_select_float32(t_ > (0.0f), (-error_), error_), shifted_);
-    const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (1.0f));
-    const float logarithm_ = fastact_scaled_log1p_float32(tail_, fastact_scaled_exponential_error_from_float32(r_, shifted_, (1.0f), tail_));
-    return (fastact_select_float32(t_ > (0.0f), x, (0.0f)) + (((logarithm_ * (2.32830644e-10f)) / beta) * (2.32830644e-10f)));
-}
-
-FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta)
-{
-    const float t_ = (beta * x);
-    const float cut_ = fastact_select_float32(t_ < (-110.0f), (-110.0f), fastact_select_float32(t_ > (30.0f), (30.0f), t_));
-    const float error_ = fastact_select_float32(fastact_absolute_float32(t_) > (-(-110.0f)), (0.0f), fastact_multiply_subtract_float32(beta, x, t_));
-    return ((5.42101086e-20f) / fastact_downscaled_one_plus_exponential_sum_float32((-cut_), (-error_)));
-}
-
-FASTACT_INLINE float fastact_softplus_gradient_from_output_float32(float y, float beta)
-{
-    return ((0.0f) - fastact_exponential_minus_one_float32(((-beta) * y)));
-}
-
-FASTACT_INLINE float fastact_mish_float32(float x)
-{
-    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
-    const float shifted_ = (((-cut_) * (1.44269502f)) + (12582975.0f));
-    const float n_ = (shifted_ - (12582975.0f));
-    const float scale_ = fastact_power_of_two_float32(shifted_);
-    const float change_ = (scale_ * fastact_exponential_minus_one_core_float32((((-cut_) - (n_ * (0.693145752f))) - (n_ * (1.42860677e-06f)))));
-    const float whole_ = ((5.42101086e-20f) + scale_);
-    const float lost_ = (((0.5f) * (5.42101086e-20f)) - (whole_ - scale_));
-    const float last_ = ((((1.53125f) * (5.42101086e-20f)) / (((3.0625f) * (5.42101086e-20f)) + ((6.125f) * (scale_ + change_)))) * (5.42101086e-20f));
-    return fastact_select_float32(x > (30.0f), x, ((cut_ / (whole_ + (change_ + (last_ + lost_)))) * (5.42101086e-20f)));
-}
-
-FASTACT_INLINE float fastact_mish_gradient_float32(float x)
-{
-    const float a_ = fastact_distance_float32(x);
-    const float shifted_ = fastact_nearest_exponent_float32(((1.1953125f) - a_));
-    const float r_ = fastact_reduced_difference_float32((1.1953125f), (-0.00288127642f), a_, shifted_);
-    const float tail_ = fastact_scaled_exponential_from_float32(r_, shifted_, (0.303482533f));
-    const float e_ = (tail_ * (5.42101086e-20f));
-    const float t_ = fastact_exponential_minus_one_from_float32(r_, shifted_, (0.303482533f), (4.22855928e-09f));
-    const float linear_ = ((4.0f) * ((1.19243121f) - a_));
-    const float bracket_ = (linear_ + ((e_ * linear_) + (t_ * ((2.53630686f) + (e_ * (e_ + (4.30348253f)))))));
-    const float above_ = ((1.0f) + ((2.0f) * e_));
-    const float above_bottom_ = (above_ + (((2.0f) * e_) * e_));
-    const float gradient_above_ = (((above_ * above_bottom_) + ((((4.0f) * a_) * (e_ * e_)) * ((1.0f) + e_))) / (above_bottom_ * above_bottom_));
-    const float inner_ = ((8.0f) + (e_ * ((8.0f) + (e_ * ((4.0f) + e_)))));
-    const float bottom_ = ((4.0f) + (e_ * inner_));
-    const float tail_error_ = fastact_scaled_exponential_error_from_float32(r_, shifted_, (0.303482533f), tail_);
-    const float bottom_error_ = fastact_multiply_subtract_float32(e_, inner_, (bottom_ - (4.0f)));
-    const float gradient_below_ = (fastact_quotient_float32(tail_, tail_error_, bracket_, bottom_, bottom_error_) * (5.42101086e-20f));
-    return fastact_select_float32(x < (0.0f), gradient_below_, gradient_above_);
-}
 
 FASTACT_INLINE double fastact_relu_float64(double x)
 {
@@ -700,14 +795,16 @@ FASTACT_INLINE double fastact_prelu_weight_gradient_float64(double x, double wei
 
 FASTACT_INLINE double fastact_elu_float64(double x, double alpha)
 {
-    return fastact_select_float64(x >= (0.0), x, (alpha * fastact_exponential_minus_one_float64(x)));
+    return fastact_select_float64(x >= (0.0), x, fastact_exponential_minus_one_multiple_float64(x, alpha));
 }
 
 FASTACT_INLINE double fastact_elu_gradient_float64(double x, double alpha)
 {
     const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), x);
-    const double tail_ = fastact_scaled_exponential_float64(fastact_select_float64(cut_ > (0.0), (0.0), cut_));
-    return fastact_select_float64(x > (0.0), (1.0), ((alpha * tail_) * (2.409919865102884e-181)));
+    const double negative_ = fastact_select_float64(cut_ > (0.0), (0.0), cut_);
+    const double factor_ = fastact_select_float64(fastact_absolute_float64(alpha) > (2.037035976334486e+90), (alpha * (2.409919865102884e-181)), alpha);
+    const double unscale_ = fastact_select_float64(fastact_absolute_float64(alpha) > (2.037035976334486e+90), (1.0), (2.409919865102884e-181));
+    return fastact_select_float64(x > (0.0), (1.0), (fastact_scaled_exponential_multiple_float64(negative_, factor_) * unscale_));
 }
 
 FASTACT_INLINE double fastact_elu_gradient_from_output_float64(double y, double alpha)
@@ -723,8 +820,8 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
     const double mapped_ = (a_ / (a_ + (4.0)));
     const double q_ = (mapped_ - (0.5));
     const double scaled_ = (fastact_power_of_two_float64(shifted_) * mapped_);
-    const double tail_ = (scaled_ + (scaled_ * fastact_negative_half_square_remainder_float64(a_, shifted_)));
-    return (fastact_select_float64(x >= (0.0), x, (-0.0)) - (tail_ * (((((((((((((((((((((((((2.4182257774526027e-184) * q_ + (-1.1683709674937583e-183)) * q_ + (-2.6660360887650905e-183)) * q_ + (6.996865137197181e-184)) * q_ + (4.9490738694585764e-183)) * q_ + (1.7825738026763114e-183)) * q_ + (-5.376892763719254e-183)) * q_ + (-4.91773106393112e-183)) * q_ + (4.286875524290545e-183)) * q_ + (8.0701058674078e-183)) * q_ + (-2.4853363592950616e-183)) * q_ + (-1.1687907337081733e-182)) * q_ + (7.073286678120977e-184)) * q_ + (1.73457299438655e-182)) * q_ + (-4.709061893756875e-184)) * q_ + (-2.8514318552332338e-182)) * q_ + (8.226536930630287e-183)) * q_ + (5.030581501431467e-182)) * q_ + (-5.36689904632934e-182)) * q_ + (-5.814800376821125e-182)) * q_ + (2.3288144898209502e-181)) * q_ + (-3.5960218461830117e-181)) * q_ + (3.7318804502918375e-181)) * q_ + (-2.929964386834797e-181)) * q_ + (1.820176639605742e-181))));
+    const double tail_ = fastact_multiply_add_float64(scaled_, fastact_negative_half_square_remainder_float64(a_, shifted_), scaled_);
+    return fastact_multiply_add_float64(tail_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-2.4182257774526027e-184), q_, (1.1683709674937583e-183)), q_, (2.6660360887650905e-183)), q_, (-6.996865137197181e-184)), q_, (-4.9490738694585764e-183)), q_, (-1.7825738026763114e-183)), q_, (5.376892763719254e-183)), q_, (4.91773106393112e-183)), q_, (-4.286875524290545e-183)), q_, (-8.0701058674078e-183)), q_, (2.4853363592950616e-183)), q_, (1.1687907337081733e-182)), q_, (-7.073286678120977e-184)), q_, (-1.73457299438655e-182)), q_, (4.709061893756875e-184)), q_, (2.8514318552332338e-182)), q_, (-8.226536930630287e-183)), q_, (-5.030581501431467e-182)), q_, (5.36689904632934e-182)), q_, (5.814800376821125e-182)), q_, (-2.3288144898209502e-181)), q_, (3.5960218461830117e-181)), q_, (-3.7318804502918375e-181)), q_, (2.929964386834797e-181)), q_, (-1.820176639605742e-181)), fastact_select_float64(x >= (0.0), x, (-0.0)));
 }
 
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
@@ -734,19 +831,19 @@ FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
     const double tail_ = fastact_negative_half_square_exponential_float64(a_);
     const double from_zero_ = (((0.7517915246935645) - a_) + (-1.4956759177009883e-17));
     const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
-    const double u_ = fastact_product_float64(tail_, from_zero_, (((((((((((((((((((((((-7.236832856892895e-185) * q_ + (1.2502463349725727e-184)) * q_ + (7.430490475072911e-185)) * q_ + (-1.6313383357452784e-184)) * q_ + (-1.4049466390976703e-184)) * q_ + (1.0126100940241827e-184)) * q_ + (2.725221694397888e-184)) * q_ + (6.32049744163969e-185)) * q_ + (-4.10672493760679e-184)) * q_ + (-3.8215784831364035e-184)) * q_ + (5.357873057259379e-184)) * q_ + (9.88692370713582e-184)) * q_ + (-7.394273974843165e-184)) * q_ + (-2.291865299505555e-183)) * q_ + (1.6559484201659667e-183)) * q_ + (5.447669352953594e-183)) * q_ + (-7.477391816330822e-183)) * q_ + (-1.0076920185361998e-182)) * q_ + (4.430899568788913e-182)) * q_ + (-7.447942474994735e-182)) * q_ + (8.228071955139039e-182)) * q_ + (-6.723230775832422e-182)) * q_ + (1.1864259148673732e-181)));
+    const double u_ = fastact_product_float64(tail_, from_zero_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-7.236832856892895e-185), q_, (1.2502463349725727e-184)), q_, (7.430490475072911e-185)), q_, (-1.6313383357452784e-184)), q_, (-1.4049466390976703e-184)), q_, (1.0126100940241827e-184)), q_, (2.725221694397888e-184)), q_, (6.32049744163969e-185)), q_, (-4.10672493760679e-184)), q_, (-3.8215784831364035e-184)), q_, (5.357873057259379e-184)), q_, (9.88692370713582e-184)), q_, (-7.394273974843165e-184)), q_, (-2.291865299505555e-183)), q_, (1.6559484201659667e-183)), q_, (5.447669352953594e-183)), q_, (-7.477391816330822e-183)), q_, (-1.0076920185361998e-182)), q_, (4.430899568788913e-182)), q_, (-7.447942474994735e-182)), q_, (8.228071955139039e-182)), q_, (-6.723230775832422e-182)), q_, (1.1864259148673732e-181)));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_float64(double x)
 {
-    const double cut_ = fastact_select_float64(x < (-(22.0)), (-(22.0)), x);
+    const double cut_ = fastact_select_float64(x < (-(22.0)), (-(22.0)), fastact_select_float64(x > (10.0), (10.0), x));
     const double square_ = (cut_ * cut_);
     const double factor_ = fastact_gelu_tanh_factor_float64(square_);
     const double argument_ = (cut_ * factor_);
     const double error_ = fastact_gelu_tanh_argument_error_float64(cut_, square_, factor_, argument_);
-    const double logistic_ = fastact_downscaled_one_plus_exponential_sum_float64((-argument_), (-error_));
-    return fastact_select_float64(x > (10.0), x, ((cut_ / logistic_) * (2.409919865102884e-181)));
+    const double value_ = (fastact_logistic_multiple_float64(cut_, (-argument_), (-error_)) * (2.409919865102884e-181));
+    return fastact_select_float64(x > (10.0), x, fastact_copysign_float64(value_, x));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
@@ -761,11 +858,11 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
     const double reduced_ = fastact_reduced_difference_float64((1.234375), (-0.0032201276681012463), argument_, shifted_);
     const double r_ = (reduced_ + ((-8.741309195048687e-20) - error_));
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.29195521191476714));
-    const double slope_ = ((1.7169720254347263) + ((0.21406444881780073) * (a_ * ((0.7524614220710163) + a_))));
+    const double slope_ = fastact_multiply_add_float64((0.21406444881780073), (a_ * ((0.7524614220710163) + a_)), (1.7169720254347263));
     const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
-    const double numerator_ = ((((0.7524614220710163) - a_) * slope_) + curved_);
+    const double numerator_ = fastact_multiply_add_float64(((0.7524614220710163) - a_), slope_, curved_);
     const double e_ = (tail_ * (2.409919865102884e-181));
-    const double bottom_ = ((1.0) + (e_ * ((2.0) + e_)));
+    const double bottom_ = fastact_multiply_add_float64(e_, ((2.0) + e_), (1.0));
     const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.29195521191476714), tail_);
     const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
     const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, bottom_, bottom_error_) * (2.409919865102884e-181));
@@ -775,13 +872,12 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
 FASTACT_INLINE double fastact_sigmoid_float64(double x)
 {
     const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), fastact_select_float64(x > (60.0), (60.0), x));
-    return ((2.409919865102884e-181) / fastact_downscaled_one_plus_exponential_float64((-cut_)));
+    return (fastact_logistic_multiple_float64((1.0), (-cut_), (-0.0)) * (2.409919865102884e-181));
 }
 
 FASTACT_INLINE double fastact_sigmoid_gradient_float64(double x)
 {
-    const double tail_ = fastact_scaled_exponential_float64((-fastact_distance_float64(x)));
-    return (tail_ / fastact_scaled_one_plus_squared_float64(tail_));
+    return fastact_logistic_derivative_multiple_float64(fastact_distance_float64(x), (2.409919865102884e-181));
 }
 
 FASTACT_INLINE double fastact_sigmoid_gradient_from_output_float64(double y)
@@ -793,18 +889,29 @@ FASTACT_INLINE double fastact_tanh_float64(double x)
 {
     const double twice_ = ((-2.0) * fastact_absolute_float64(x));
     const double argument_ = fastact_select_float64(twice_ < (-700.0), (-700.0), twice_);
-    const double shifted_ = ((argument_ * (1.4426950408889634)) + (6755399441056767.0));
+    const double shifted_ = fastact_multiply_add_float64(argument_, (1.4426950408889634), (6755399441056767.0));
     const double n_ = (shifted_ - (6755399441056767.0));
     const double scale_ = fastact_power_of_two_float64(shifted_);
-    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((argument_ - (n_ * (0.6931471805599453)))));
-    return fastact_copysign_float64(((change_ + (scale_ - (1.0))) / (change_ + (scale_ + (1.0)))), x);
+    const double high_ = fastact_multiply_add_float64((-n_), (0.6931471805601177), argument_);
+    const double low_ = (-(n_ * (-1.7239444525614835e-13)));
+    const double r_ = (high_ + low_);
+    const double whole_ = (scale_ - (1.0));
+    const double large_ = fastact_multiply_add_float64(scale_, high_, whole_);
+    const double large_rest_ = (fastact_multiply_add_float64(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0))));
+    const double small_ = (scale_ * fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), low_));
+    const double top_ = (large_ + small_);
+    const double top_rest_ = (((large_ - top_) + small_) + large_rest_);
+    const double bottom_ = ((2.0) + top_);
+    const double bottom_rest_ = ((((2.0) - bottom_) + top_) + top_rest_);
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (top_ * inverse_);
+    const double remainder_ = fastact_multiply_add_float64(result_, bottom_rest_, (fastact_multiply_subtract_float64(result_, bottom_, top_) - top_rest_));
+    return fastact_copysign_float64(fastact_multiply_add_float64((-remainder_), inverse_, result_), x);
 }
 
 FASTACT_INLINE double fastact_tanh_gradient_float64(double x)
 {
-    const double double_ = ((2.0) * fastact_absolute_float64(x));
-    const double tail_ = fastact_scaled_exponential_float64(fastact_select_float64(double_ > (-(-760.0)), (-760.0), (-double_)));
-    return (((4.0) * tail_) / fastact_scaled_one_plus_squared_float64(tail_));
+    return fastact_logistic_derivative_multiple_float64(fastact_distance_float64(((2.0) * x)), ((4.0) * (2.409919865102884e-181)));
 }
 
 FASTACT_INLINE double fastact_tanh_gradient_from_output_float64(double y)
@@ -815,8 +922,8 @@ FASTACT_INLINE double fastact_tanh_gradient_from_output_float64(double y)
 FASTACT_INLINE double fastact_silu_float64(double x)
 {
     const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), x);
-    const double logistic_ = fastact_downscaled_one_plus_exponential_float64((-cut_));
-    return fastact_select_float64(x > (60.0), x, ((cut_ / logistic_) * (2.409919865102884e-181)));
+    const double top_ = fastact_select_float64(x > (60.0), (60.0), cut_);
+    return fastact_select_float64(x > (60.0), x, fastact_copysign_float64((fastact_logistic_multiple_float64(top_, (-top_), (-0.0)) * (2.409919865102884e-181)), x));
 }
 
 FASTACT_INLINE double fastact_silu_gradient_float64(double x)
@@ -844,7 +951,7 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta)
     const double r_ = fastact_reduced_sum_float64(argument_, fastact_select_float64(t_ > (0.0), (-error_), error_), shifted_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (1.0));
     const double logarithm_ = fastact_scaled_log1p_float64(tail_, fastact_scaled_exponential_error_from_float64(r_, shifted_, (1.0), tail_));
-    return (fastact_select_float64(t_ > (0.0), x, (0.0)) + (((logarithm_ * (4.909093465297727e-91)) / beta) * (4.909093465297727e-91)));
+    return fastact_multiply_add_float64(((logarithm_ * (4.909093465297727e-91)) / beta), (4.909093465297727e-91), fastact_select_float64(t_ > (0.0), x, (0.0)));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
@@ -852,24 +959,24 @@ FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
     const double t_ = (beta * x);
     const double cut_ = fastact_select_float64(t_ < (-760.0), (-760.0), fastact_select_float64(t_ > (60.0), (60.0), t_));
     const double error_ = fastact_select_float64(fastact_absolute_float64(t_) > (-(-760.0)), (0.0), fastact_multiply_subtract_float64(beta, x, t_));
-    return ((2.409919865102884e-181) / fastact_downscaled_one_plus_exponential_sum_float64((-cut_), (-error_)));
+    return (fastact_logistic_multiple_float64((1.0), (-cut_), (-error_)) * (2.409919865102884e-181));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_from_output_float64(double y, double beta)
 {
-    return ((0.0) - fastact_exponential_minus_one_float64(((-beta) * y)));
+    return ((0.0) - fastact_exponential_minus_one_multiple_float64(((-beta) * y), (1.0)));
 }
 
 FASTACT_INLINE double fastact_mish_float64(double x)
 {
     const double cut_ = fastact_select_float64(x < (-760.0), (-760.0), x);
-    const double shifted_ = (((-cut_) * (1.4426950408889634)) + (6755399441056167.0));
+    const double shifted_ = fastact_multiply_add_float64((-cut_), (1.4426950408889634), (6755399441056167.0));
     const double n_ = (shifted_ - (6755399441056167.0));
     const double scale_ = fastact_power_of_two_float64(shifted_);
-    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((((-cut_) - (n_ * (0.6931471805601177))) - (n_ * (-1.7239444525614835e-13)))));
+    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((fastact_multiply_add_float64((-n_), (0.6931471805601177), (-cut_)) - (n_ * (-1.7239444525614835e-13)))));
     const double whole_ = ((2.409919865102884e-181) + scale_);
-    const double lost_ = (((0.5) * (2.409919865102884e-181)) - (whole_ - scale_));
-    const double last_ = ((((1.53125) * (2.409919865102884e-181)) / (((3.0625) * (2.409919865102884e-181)) + ((6.125) * (scale_ + change_)))) * (2.409919865102884e-181));
+    const double lost_ = fastact_multiply_add_float64((0.5), (2.409919865102884e-181), (-(whole_ - scale_)));
+    const double last_ = ((((1.53125) * (2.409919865102884e-181)) / fastact_multiply_add_float64((3.0625), (2.409919865102884e-181), ((6.125) * (scale_ + change_)))) * (2.409919865102884e-181));
     return fastact_select_float64(x > (60.0), x, ((cut_ / (whole_ + (change_ + (last_ + lost_)))) * (2.409919865102884e-181)));
 }
 
@@ -882,16 +989,247 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x)
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double t_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
     const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double bracket_ = (linear_ + ((e_ * linear_) + (t_ * ((2.536306932285039) + (e_ * (e_ + (4.303482535281529)))))));
-    const double above_ = ((1.0) + ((2.0) * e_));
-    const double above_bottom_ = (above_ + (((2.0) * e_) * e_));
-    const double gradient_above_ = (((above_ * above_bottom_) + ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
-    const double inner_ = ((8.0) + (e_ * ((8.0) + (e_ * ((4.0) + e_)))));
-    const double bottom_ = ((4.0) + (e_ * inner_));
+    const double bracket_ = (linear_ + fastact_multiply_add_float64(e_, linear_, (t_ * fastact_multiply_add_float64(e_, (e_ + (4.303482535281529)), (2.536306932285039)))));
+    const double above_ = fastact_multiply_add_float64((2.0), e_, (1.0));
+    const double above_bottom_ = fastact_multiply_add_float64(((2.0) * e_), e_, above_);
+    const double gradient_above_ = (fastact_multiply_add_float64(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
+    const double inner_ = fastact_multiply_add_float64(e_, fastact_multiply_add_float64(e_, ((4.0) + e_), (8.0)), (8.0));
+    const double bottom_ = fastact_multiply_add_float64(e_, inner_, (4.0));
     const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.3034825352815289), tail_);
     const double bottom_error_ = fastact_multiply_subtract_float64(e_, inner_, (bottom_ - (4.0)));
     const double gradient_below_ = (fastact_quotient_float64(tail_, tail_error_, bracket_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), gradient_below_, gradient_above_);
 }
+
+FASTACT_INLINE float fastact_relu_float32(float x)
+{
+    return fastact_select_float32(x < (0.0f), (0.0f), x);
+}
+
+FASTACT_INLINE float fastact_leaky_relu_gradient_float32(float x, float negative_slope)
+{
+    return fastact_select_float32(x > (0.0f), (1.0f), fastact_select_float32(x <= (0.0f), negative_slope, x));
+}
+
+FASTACT_INLINE float fastact_relu_gradient_float32(float x)
+{
+    return fastact_leaky_relu_gradient_float32(x, (0.0f));
+}
+
+FASTACT_INLINE float fastact_relu_gradient_from_output_float32(float y)
+{
+    return fastact_leaky_relu_gradient_float32(y, (0.0f));
+}
+
+FASTACT_INLINE float fastact_leaky_relu_float32(float x, float negative_slope)
+{
+    const float negative_ = fastact_select_float32(negative_slope == (0.0f), fastact_relu_float32(x), (negative_slope * x));
+    return fastact_select_float32(x > (0.0f), x, negative_);
+}
+
+FASTACT_INLINE float fastact_leaky_relu_gradient_from_output_float32(float y, float negative_slope)
+{
+    return fastact_leaky_relu_gradient_float32(y, negative_slope);
+}
+
+FASTACT_INLINE float fastact_prelu_float32(float x, float weight)
+{
+    return fastact_leaky_relu_float32(x, weight);
+}
+
+FASTACT_INLINE float fastact_prelu_gradient_float32(float x, float weight)
+{
+    return fastact_leaky_relu_gradient_float32(x, weight);
+}
+
+FASTACT_INLINE float fastact_prelu_weight_gradient_float32(float x, float weight)
+{
+    (void)weight;
+    return fastact_select_float32(x > (0.0f), (0.0f), x);
+}
+
+FASTACT_INLINE float fastact_elu_gradient_from_output_float32(float y, float alpha)
+{
+    return fastact_select_float32(y > (0.0f), (1.0f), (y + alpha));
+}
+
+#if FASTACT_HAS_FMA
+FASTACT_INLINE float fastact_elu_float32(float x, float alpha)
+{
+    return fastact_select_float32(x >= (0.0f), x, fastact_exponential_minus_one_multiple_float32(x, alpha));
+}
+
+FASTACT_INLINE float fastact_elu_gradient_float32(float x, float alpha)
+{
+    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
+    const float negative_ = fastact_select_float32(cut_ > (0.0f), (0.0f), cut_);
+    const float factor_ = fastact_select_float32(fastact_absolute_float32(alpha) > (4.2949673e+09f), (alpha * (5.42101086e-20f)), alpha);
+    const float unscale_ = fastact_select_float32(fastact_absolute_float32(alpha) > (4.2949673e+09f), (1.0f), (5.42101086e-20f));
+    return fastact_select_float32(x > (0.0f), (1.0f), (fastact_scaled_exponential_multiple_float32(negative_, factor_) * unscale_));
+}
+
+FASTACT_INLINE float fastact_gelu_tanh_float32(float x)
+{
+    const float cut_ = fastact_select_float32(x < (-(11.0f)), (-(11.0f)), fastact_select_float32(x > (6.0f), (6.0f), x));
+    const float square_ = (cut_ * cut_);
+    const float factor_ = fastact_gelu_tanh_factor_float32(square_);
+    const float argument_ = (cut_ * factor_);
+    const float error_ = fastact_gelu_tanh_argument_error_float32(cut_, square_, factor_, argument_);
+    const float value_ = (fastact_logistic_multiple_float32(cut_, (-argument_), (-error_)) * (5.42101086e-20f));
+    return fastact_select_float32(x > (6.0f), x, fastact_copysign_float32(value_, x));
+}
+
+FASTACT_INLINE float fastact_sigmoid_float32(float x)
+{
+    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), fastact_select_float32(x > (30.0f), (30.0f), x));
+    return (fastact_logistic_multiple_float32((1.0f), (-cut_), (-0.0f)) * (5.42101086e-20f));
+}
+
+FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
+{
+    return fastact_logistic_derivative_multiple_float32(fastact_distance_float32(x), (5.42101086e-20f));
+}
+
+FASTACT_INLINE float fastact_tanh_float32(float x)
+{
+    const float twice_ = ((-2.0f) * fastact_absolute_float32(x));
+    const float argument_ = fastact_select_float32(twice_ < (-80.0f), (-80.0f), twice_);
+    const float shifted_ = fastact_multiply_add_float32(argument_, (1.44269502f), (12583039.0f));
+    const float n_ = (shifted_ - (12583039.0f));
+    const float scale_ = fastact_power_of_two_float32(shifted_);
+    const float high_ = fastact_multiply_add_float32((-n_), (0.693145752f), argument_);
+    const float low_ = (-(n_ * (1.42860677e-06f)));
+    const float r_ = (high_ + low_);
+    const float whole_ = (scale_ - (1.0f));
+    const float large_ = fastact_multiply_add_float32(scale_, high_, whole_);
+    const float large_rest_ = (fastact_multiply_add_float32(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0f))));
+    const float small_ = (scale_ * fastact_multiply_add_float32((r_ * r_), fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32((0.000199116141f), r_, (0.00139410701f)), r_, (0.00833327789f)), r_, (0.041666355f)), r_, (0.166666672f)), r_, (0.5f)), low_));
+    const float top_ = (large_ + small_);
+    const float top_rest_ = (((large_ - top_) + small_) + large_rest_);
+    const float bottom_ = ((2.0f) + top_);
+    const float bottom_rest_ = ((((2.0f) - bottom_) + top_) + top_rest_);
+    const float inverse_ = ((1.0f) / bottom_);
+    const float result_ = (top_ * inverse_);
+    const float remainder_ = fastact_multiply_add_float32(result_, bottom_rest_, (fastact_multiply_subtract_float32(result_, bottom_, top_) - top_rest_));
+    return fastact_copysign_float32(fastact_multiply_add_float32((-remainder_), inverse_, result_), x);
+}
+
+FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
+{
+    return fastact_logistic_derivative_multiple_float32(fastact_distance_float32(((2.0f) * x)), ((4.0f) * (5.42101086e-20f)));
+}
+
+FASTACT_INLINE float fastact_silu_float32(float x)
+{
+    const float cut_ = fastact_select_float32(x < (-110.0f), (-110.0f), x);
+    const float top_ = fastact_select_float32(x > (30.0f), (30.0f), cut_);
+    return fastact_select_float32(x > (30.0f), x, fastact_copysign_float32((fastact_logistic_multiple_float32(top_, (-top_), (-0.0f)) * (5.42101086e-20f)), x));
+}
+
+FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta)
+{
+    const float t_ = (beta * x);
+    const float cut_ = fastact_select_float32(t_ < (-110.0f), (-110.0f), fastact_select_float32(t_ > (30.0f), (30.0f), t_));
+    const float error_ = fastact_select_float32(fastact_absolute_float32(t_) > (-(-110.0f)), (0.0f), fastact_multiply_subtract_float32(beta, x, t_));
+    return (fastact_logistic_multiple_float32((1.0f), (-cut_), (-error_)) * (5.42101086e-20f));
+}
+#endif
+
+FASTACT_INLINE float fastact_gelu_float32(float x)
+{
+    return (float)fastact_gelu_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_gelu_gradient_float32(float x)
+{
+    return (float)fastact_gelu_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x)
+{
+    return (float)fastact_gelu_tanh_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
+{
+    return (float)fastact_sigmoid_gradient_from_output_widened((double)y);
+}
+
+FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
+{
+    return (float)fastact_tanh_gradient_from_output_widened((double)y);
+}
+
+FASTACT_INLINE float fastact_silu_gradient_float32(float x)
+{
+    return (float)fastact_silu_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_softplus_float32(float x, float beta)
+{
+    return (float)fastact_softplus_widened((double)x, (double)beta);
+}
+
+FASTACT_INLINE float fastact_softplus_gradient_from_output_float32(float y, float beta)
+{
+    return (float)fastact_softplus_gradient_from_output_widened((double)y, (double)beta);
+}
+
+FASTACT_INLINE float fastact_mish_float32(float x)
+{
+    return (float)fastact_mish_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_mish_gradient_float32(float x)
+{
+    return (float)fastact_mish_gradient_widened((double)x);
+}
+
+#if !FASTACT_HAS_FMA
+FASTACT_INLINE float fastact_elu_float32(float x, float alpha)
+{
+    return (float)fastact_elu_widened((double)x, (double)alpha);
+}
+
+FASTACT_INLINE float fastact_elu_gradient_float32(float x, float alpha)
+{
+    return (float)fastact_elu_gradient_widened((double)x, (double)alpha);
+}
+
+FASTACT_INLINE float fastact_gelu_tanh_float32(float x)
+{
+    return (float)fastact_gelu_tanh_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_sigmoid_float32(float x)
+{
+    return (float)fastact_sigmoid_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
+{
+    return (float)fastact_sigmoid_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_tanh_float32(float x)
+{
+    return (float)fastact_tanh_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
+{
+    return (float)fastact_tanh_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_silu_float32(float x)
+{
+    return (float)fastact_silu_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_softplus_gradient_float32(float x, float beta)
+{
+    return (float)fastact_softplus_gradient_widened((double)x, (double)beta);
+}
+#endif
 
 #endif

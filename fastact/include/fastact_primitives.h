@@ -68,11 +68,25 @@ FASTACT_INLINE double fastact_power_of_two_float64(double shifted)
     return result;
 }
 
-/* a * b - c with the product not rounded.  Where the CPU has no FMA: the product of two floats is exact in double;
+/* multiply_add: a * b + c, rounded once where the CPU has FMA; formulas are written for either.  Which products are fused
+ * is decided where the formulas are lowered, not by the compiler, so that compilers agree to the bit.
+ *
+ * multiply_subtract: a * b - c with the product not rounded.  Where the CPU has no FMA: the product of two floats is exact in double;
  * that of two doubles is taken in halves of 26 and 27 bits (Dekker), split by a mask, which cannot overflow.
  * __FP_FAST_FMA besides __FMA__, because GCC contracts with -mavx512f or -mfma4 alone too. */
 #if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__ARM_FEATURE_FMA) || \
     (defined(_MSC_VER) && (defined(__AVX2__) || defined(_M_ARM64)))
+#define FASTACT_HAS_FMA 1
+FASTACT_INLINE float fastact_multiply_add_float32(float a, float b, float c)
+{
+    return FASTACT_BUILTIN(fmaf)(a, b, c);
+}
+
+FASTACT_INLINE double fastact_multiply_add_float64(double a, double b, double c)
+{
+    return FASTACT_BUILTIN(fma)(a, b, c);
+}
+
 FASTACT_INLINE float fastact_multiply_subtract_float32(float a, float b, float c)
 {
     return FASTACT_BUILTIN(fmaf)(a, b, -c);
@@ -83,6 +97,10 @@ FASTACT_INLINE double fastact_multiply_subtract_float64(double a, double b, doub
     return FASTACT_BUILTIN(fma)(a, b, -c);
 }
 #else
+#define FASTACT_HAS_FMA 0
+FASTACT_INLINE float fastact_multiply_add_float32(float a, float b, float c) { return a * b + c; }
+FASTACT_INLINE double fastact_multiply_add_float64(double a, double b, double c) { return a * b + c; }
+
 FASTACT_INLINE float fastact_multiply_subtract_float32(float a, float b, float c)
 {
     return (float)((double)a * (double)b - (double)c);
@@ -106,5 +124,12 @@ FASTACT_INLINE double fastact_multiply_subtract_float64(double a, double b, doub
     return (product - c) + error;
 }
 #endif
+
+/* Widened precision: float64 arithmetic for a float32 result. */
+#define fastact_select_widened fastact_select_float64
+#define fastact_absolute_widened fastact_absolute_float64
+#define fastact_copysign_widened fastact_copysign_float64
+#define fastact_power_of_two_widened fastact_power_of_two_float64
+#define fastact_multiply_add_widened fastact_multiply_add_float64
 
 #endif
