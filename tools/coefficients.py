@@ -71,7 +71,7 @@ def rounded_as(precision):
 
 def constant(name, why, per_dtype):
     """A Constant with a value for each precision."""
-    values = [f'{dtype}="{float(value).hex()}"' for dtype, value in per_dtype.items()]
+    values = [f'{dtype}="{float(rounded_as(dtype)(value)).hex()}"' for dtype, value in per_dtype.items()]
     line = f"{name} = Constant({', '.join(values)})\n"
     if len(line) > 121:
         line = f"{name} = Constant(\n    {', '.join(values)}\n)\n"
@@ -196,14 +196,19 @@ def main():
     # In powers of e - 1/2 the constant term dominates.  A series in e / (2 + e) has half the degree, but the division
     # costs as much.
     middle = mpf(1) / 2
-    out.append(
-        polynomial(
-            "LOG1P_QUOTIENT",
-            "log(1 + e) / e as a function of e - 1/2, e in [0, 1]",
+    quotients = {}
+    for dtype, degree in {"float64": 20, "widened": 11}.items():
+        quotients[dtype] = fit(
             lambda q: log(1 + q + middle) / (q + middle) if q + middle > mpf("1e-30") else mpf(1),
-            (-middle, middle),
-            {"float64": 20, "widened": 11},
+            -middle,
+            middle,
+            degree,
         )
+    constants = {dtype: coefficients[0] for dtype, (coefficients, _) in quotients.items()}
+    slopes = {dtype: (coefficients[1:], error) for dtype, (coefficients, error) in quotients.items()}
+    out.append(constant("LOG1P_QUOTIENT", "log(1 + e) / e at e = 1/2", {"float32": constants["float64"], **constants}))
+    out.append(
+        polynomial_text("LOG1P_SLOPE", "(log(1 + e) / e - LOG1P_QUOTIENT) / (e - 1/2), of e - 1/2, e in [0, 1]", slopes)
     )
 
     out.append("\n# --- the normal distribution's tail ------------------------------------------------------\n\n")

@@ -80,12 +80,15 @@ EXP_OF_HALF = Polynomial(
 
 # --- log1p -------------------------------------------------------------------------------
 
-# log(1 + e) / e as a function of e - 1/2, e in [0, 1]
+# log(1 + e) / e at e = 1/2
+LOG1P_QUOTIENT = Constant(
+    float32="0x1.9f323e0000000p-1", float64="0x1.9f323ecbf984cp-1", widened="0x1.9f323ecb29392p-1"
+)
+# (log(1 + e) / e - LOG1P_QUOTIENT) / (e - 1/2), of e - 1/2, e in [0, 1]
 #   float64: relative error 2**-56.61
 #   widened: relative error 2**-32.98
-LOG1P_QUOTIENT = Polynomial(
+LOG1P_SLOPE = Polynomial(
     float64=(
-        "0x1.9f323ecbf984cp-1",
         "-0x1.2773a5da90bd5p-2",
         "0x1.0f95b3dc0a10bp-3",
         "-0x1.1540afd54ca17p-4",
@@ -108,7 +111,6 @@ LOG1P_QUOTIENT = Polynomial(
         "0x1.a418780625295p-16",
     ),
     widened=(
-        "0x1.9f323ecb29392p-1",
         "-0x1.2773a5d4af214p-2",
         "0x1.0f95b77da0deap-3",
         "-0x1.1540ba747a35fp-4",

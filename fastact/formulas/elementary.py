@@ -14,7 +14,7 @@ are kept, as what a sum, product or quotient leaves out, and put into the last a
 What is a ``correction`` vanishes in widened arithmetic (lowering.py).
 """
 
-from .coefficients import EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG1P_QUOTIENT, LOG2_E
+from .coefficients import EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG1P_QUOTIENT, LOG1P_SLOPE, LOG2_E
 from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
 # 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
@@ -139,7 +139,10 @@ def scaled_log1p(tail, tail_error):
     """
     e = tail * EXP_UNSCALE
     q = e - 0.5
-    return tail * LOG1P_QUOTIENT(q) + correction(tail_error * (1.0 - 0.5 * e))
+    slope = LOG1P_SLOPE(q)
+    quotient = LOG1P_QUOTIENT + q * slope
+    quotient_error = correction((LOG1P_QUOTIENT - quotient) + q * slope)
+    return tail * quotient + correction(tail * quotient_error + tail_error * (1.0 - 0.5 * e))
 
 
 # --- 1 + exp, and what is divided by it -------------------------------------------------------------------------------

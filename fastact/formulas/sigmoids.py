@@ -41,6 +41,7 @@ from .elementary import (
     logistic_multiple,
     nearest_exponent,
     quotient,
+    quotient_of_sum,
     reduced_difference,
     scaled_exponential_error_from,
     scaled_exponential_from,
@@ -131,9 +132,8 @@ def mish(x):
     """x / (E + 1/2 + 1 / (2 + 4 E)) with E = exp(-x), the denominator times EXP_UNSCALE.
 
     tanh(log(1 + 1 / E)) = (1 + 2 E) / (1 + 2 E + 2 E**2) would do with one division, at twice the error: here the
-    second one only decides a small term, and nothing is multiplied before the division.  That term is k / (2 k + 4 k E)
-    with 2 k = 3.0625, because that sum is rounded better than 2 + 4 E where E is small (1.99 ULP; 2.01 with 3, 2.08
-    with 3.1875); 1 is added and 1/2 taken off for the same reason.
+    second one only decides a small term, and nothing is multiplied before the division.  1 is added and 1/2 taken off,
+    because E + 1 is exact for more of its powers of two.
     """
     cut = LOWEST if x < LOWEST else x
     shifted = -cut * LOG2_E + SHIFTER_DOWN
@@ -142,8 +142,12 @@ def mish(x):
     change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - correction(n * LN2_LOW))
     whole = EXP_UNSCALE + scale
     lost = 0.5 * EXP_UNSCALE - (whole - scale)
-    last = 1.53125 * EXP_UNSCALE / (3.0625 * EXP_UNSCALE + 6.125 * (scale + change)) * EXP_UNSCALE
-    return x if x > UPPER_CUT else cut / (whole + (change + (last + lost))) * EXP_UNSCALE
+    last = EXP_UNSCALE / (2.0 * EXP_UNSCALE + 4.0 * (scale + change)) * EXP_UNSCALE
+    small = change + (last + lost)
+    bottom = whole + small
+    rest = correction((whole - bottom) + small)
+    # the sign as in silu
+    return x if x > UPPER_CUT else copysign(quotient_of_sum(cut, bottom, rest) * EXP_UNSCALE, x)
 
 
 def mish_gradient(x):
