@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import digests, peers, targets
-from .errors import rounded_with_error, ulp_error
+from .errors import Truth, truth_about
 from .numbers import Array, Format, Sweep, format_of, ordered, values_at
 from .subjects import Subject
 from .tallies import Measurement, Tally
@@ -52,7 +52,7 @@ def measure(piece: Piece) -> Measurement:
     sweep = piece.subject.sweep(form, piece.stride)
     with targets.kept():
         ours = {name: targets.contender(piece.subject, name, form) for name in piece.targets}
-        theirs = {name: peers.contender(piece.subject, name, form) for name in piece.peers}
+        theirs = {name: peers.contender(piece.subject, name) for name in piece.peers}
         measurement = measure_contenders(piece.subject, sweep, piece.start, piece.stop, ours, theirs)
     measurement.fold()
     return measurement
@@ -107,7 +107,7 @@ class _Leaf:
         truth_of = self.subject.truth(self.form)
         for start in range(self.numbers.start, self.numbers.stop, BLOCK):
             block = slice(start, min(start + BLOCK, self.numbers.stop))
-            self._compare(block, truth_of(self.x[block]))
+            self._compare(block, truth_about(truth_of(self.x[block]), self.form))
         return Measurement(len(self.x), self.tallies, self.differences)
 
     def _look_at_the_whole(self) -> None:
@@ -152,19 +152,16 @@ class _Leaf:
             missing[self.numbers.stop :] ^= True
             self._note(self.tallies[name], "missing", missing, 0)
 
-    def _compare(self, block: slice, truth: Array) -> None:
+    def _compare(self, block: slice, truth: Truth) -> None:
         form = self.form
-        rounded, rounding = rounded_with_error(truth, form)
-        expected = rounded.view(form.pattern)
-        if np.isnan(rounding.max()):
-            rounding = ulp_error(rounded, truth, form)
+        expected = truth.rounded.view(form.pattern)
         seen: list[tuple[str, Array, _Compared]] = []
         for name, results in self.results.items():
             got = results[block]
             pattern = got.view(form.pattern)
             compared = next((same for _, other, same in seen if (other == pattern).all()), None)
             if compared is None:
-                compared = _Compared(got, pattern != expected, truth, rounded, rounding, form)
+                compared = _Compared(got, pattern != expected, truth, form)
                 compared.find_worst(self.places[block], form)
             seen.append((name, pattern, compared))
             self._enter(self.tallies[name], compared, block.start)
@@ -188,30 +185,33 @@ class _Leaf:
 class _Compared:
     """One contender's results, or those of several that gave the same bits, beside the truth of a block."""
 
-    def __init__(self, got: Array, differs: Array, truth: Array, rounded: Array, rounding: Array, form: Format) -> None:
-        self.got, self.error = got, rounding
+    def __init__(self, got: Array, differs: Array, truth: Truth, form: Format) -> None:
+        self.got, self.error = got, truth.rounding
         self.worst = (-1.0, 0, 0.0)
         self.parts: list[tuple[int, float]] = []
+        #: How many numbers each result is away from the rounded truth; None where none is.
         self.away: Array | None = None
         self.wrong_zeros: Array | None = None
         self.not_rounded = self.steps = 0
         where = np.flatnonzero(differs)
         if not where.size:
             return
-        there, expected = got[where], rounded[where]
-        zeros = (there == 0) & (expected == 0)
-        if zeros.any():
-            self.wrong_zeros = np.zeros(got.size, bool)
-            self.wrong_zeros[where[zeros]] = True
-        self.error = rounding.copy()
-        self.error[where] = ulp_error(there, truth[where], form)
+        there, expected = got[where], truth.rounded[where]
+        self.error = truth.rounding.copy()
+        self.error[where] = truth.error_of(there, where, form)
         away = ordered(there, form) - ordered(expected, form)
         # a NaN is no number of steps away
         away[np.isnan(there)] = 0
         self.away = np.zeros(got.size, np.int64)
         self.away[where] = away
-        self.not_rounded = int(where.size - np.count_nonzero(zeros))
         self.steps = int(np.abs(away).max())
+        self.not_rounded = where.size
+        # the bits differ, but not the numbers: zeros of either sign
+        zeros = there == expected
+        if zeros.any():
+            self.wrong_zeros = np.zeros(got.size, bool)
+            self.wrong_zeros[where[zeros]] = True
+            self.not_rounded -= int(np.count_nonzero(zeros))
 
     def find_worst(self, places: Array, form: Format) -> None:
         """Find the largest error, and the largest in each part of the line."""

@@ -89,6 +89,7 @@ def place_of(value: Any, form: Format) -> int:
 def ordered(results: Array, form: Format) -> Array:
     """Integers (int64) whose differences are distances in steps from number to number; both zeros are 0."""
     signed = results.view(f"i{form.dtype.itemsize}").astype(np.int64)
+    # below zero, bit patterns ascend with the magnitude
     return np.where(signed < 0, -(form.places // 2) - signed, signed)
 
 

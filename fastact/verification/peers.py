@@ -9,6 +9,7 @@ Each package is imported when a contender of it is made, never before, and works
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -80,7 +81,9 @@ def of(subject: Subject, form: Format) -> tuple[str, ...]:
     return tuple(name for name in installed() if _MAKERS[name][0](subject))
 
 
-def contender(subject: Subject, name: str, form: Format) -> Callable[[Array], Array]:
+# pieces of one function follow each other, and JAX takes a tenth of a second to compile it
+@functools.lru_cache(maxsize=8)
+def contender(subject: Subject, name: str) -> Callable[[Array], Array]:
     """A call of the peer's function."""
     return _MAKERS[name][1](subject)
 
