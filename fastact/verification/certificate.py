@@ -24,13 +24,15 @@ import numpy as np
 from .. import __version__, information, lowering, reference
 from .. import formulas as formula_package
 from . import peers
-from .numbers import Format, values_at
-from .subjects import Subject
+from .numbers import DTYPES, Format, values_at
+from .subjects import Subject, functions_named, subjects_of
 from .tallies import FAULTS, Measurement, Tally, number_as_json
 from .work import Task
 
 SCHEMA = 1
 PACKAGE = Path(__file__).resolve().parents[1]
+#: The modules of this package that a measured piece depends on.
+_MEASURING = ("digests", "errors", "measuring", "numbers", "peers", "subjects", "tallies", "targets")
 #: The certificate that comes with the package, and that docstrings quote.
 PUBLISHED = PACKAGE / "certificate.json"
 
@@ -53,7 +55,8 @@ def kernels_fingerprint() -> str:
 
 def progress_fingerprint() -> str:
     """Of everything that a stored piece depends on."""
-    ours = sorted(Path(__file__).parent.glob("*.py"))
+    # not the tables and plots: to change them must not cost hours
+    ours = [Path(__file__).with_name(f"{name}.py") for name in _MEASURING]
     versions = [f"{name} {version}" for name, version in peers.versions().items()]
     sources = [Path(reference.__file__), PACKAGE / "catalogue.py", PACKAGE / "peers.py", *ours]
     return _digest_of(sources, [__version__, np.__version__, kernels_fingerprint(), *versions])
@@ -187,8 +190,7 @@ def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
         measured = {key_of(record) for record in records}
         if before["fastact"] == __version__:
             kept = [record for record in before["records"] if key_of(record) not in measured]
-    order = {name: k for k, name in enumerate(_functions())}
-    merged = sorted([*kept, *records], key=lambda record: (record["dtype"], order.get(record["function"], len(order))))
+    merged = in_order([*kept, *records])
     certificate = new_certificate(merged)
     beside = path.with_name(path.name + ".new")
     beside.write_text(_text(certificate), encoding="utf-8")
@@ -196,10 +198,17 @@ def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
     return certificate
 
 
-def _functions() -> list[str]:
-    from .. import dispatch
+def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records by dtype, then as in the catalogue, default parameters before those that are tried."""
+    subjects = subjects_of(functions_named([]), with_tried=True)
+    order = {(subject.function, subject.parameters): k for k, subject in enumerate(subjects)}
 
-    return list(dispatch.FUNCTIONS)
+    def place(record: dict[str, Any]) -> tuple[int, int]:
+        subject = record["function"], tuple(record["parameters"].values())
+        dtype = record["dtype"]
+        return (DTYPES.index(dtype) if dtype in DTYPES else len(DTYPES)), order.get(subject, len(order))
+
+    return sorted(records, key=place)
 
 
 def _text(certificate: dict[str, Any]) -> str:

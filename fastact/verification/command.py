@@ -65,7 +65,7 @@ def _measure_all_values(run: Run, dtype: str) -> Iterator[Result]:
     """The 16-bit types: all of their values, which is so little that it is done in this process."""
     reason = _why_unsupported(dtype)
     if reason:
-        run.notes.print(f"{dtype} is left out: {reason}")
+        run.notes.print(f"{dtype} is left out: {reason}", soft_wrap=True)
         return
     subjects = subjects_of(run.functions, with_tried=True)
     yield from _measured(run, dtype, [task_of(subject, dtype, 1, run.targets, False) for subject in subjects], 1)
@@ -173,8 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(results: Sequence[Result]) -> int:
     console = tables.make_console()
-    order = {name: k for k, name in enumerate(dispatch.FUNCTIONS)}
-    records = sorted((result.record for result in results), key=lambda record: order[record["function"]])
+    records = certificate.in_order([result.record for result in results])
     tables.print_records(records, console)
     return tables.print_verdict(records, console)
 
@@ -182,4 +181,4 @@ def _report(results: Sequence[Result]) -> int:
 def _save(path: Path | None, results: Sequence[Result], notes: Console) -> None:
     if path is not None and results:
         saved = certificate.save(path, [result.record for result in results])
-        notes.print(f"wrote {path}: {len(saved['records'])} records")
+        notes.print(f"wrote {path}: {len(saved['records'])} records", soft_wrap=True)

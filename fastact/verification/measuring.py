@@ -1,7 +1,7 @@
 """Measures all contenders on a piece of a sweep: the one loop that all the time goes into.
 
 The truth costs a hundred times what a kernel does.  So it is evaluated once for each block, in blocks that stay in the
-L1 cache with its many intermediate arrays, and every contender is compared with it while it is there.  What the
+L2 cache with its many intermediate arrays, and every contender is compared with it while it is there.  What the
 contenders have in common is computed once: the rounded truth and its error, and whatever concerns two of them that
 gave the same bits, which instruction sets with FMA always do.
 
@@ -21,8 +21,9 @@ from .numbers import Array, Format, Sweep, format_of, ordered, values_at
 from .subjects import Subject
 from .tallies import Measurement, Tally
 
-#: Elements for which the truth is evaluated at once: half the time per element that longer or shorter blocks take.
-BLOCK = 4096
+#: Elements for which the truth is evaluated at once.  ns per element with peers, both cores of an AMD EPYC (1 MiB of L2
+#: each) at work: gelu 161, 117, 106, 108 and mish_backward 268, 210, 205, 259 for 4096, 8192, 16384, 32768.
+BLOCK = 16384
 #: Parts of the line for which the largest error is kept by itself, for plots.
 PARTS = 512
 
@@ -75,6 +76,19 @@ def measure_contenders(
             leaf = _Leaf(subject, sweep.form, places, ours, theirs)
             whole.append(leaf.measured(), int(places[0]), subject.must_not_fall)
     return whole
+
+
+def results_digest(subject: Subject, target: str, dtype: str, stride: int) -> str:
+    """The digest of a target's results alone, without looking for errors: a hundred times faster."""
+    form = format_of(dtype)
+    sweep = subject.sweep(form, stride)
+    nodes = []
+    with targets.kept(), np.errstate(all="ignore"):
+        call = targets.contender(subject, target, form)
+        for first in range(0, sweep.points, digests.LEAF):
+            places = sweep.places(first, min(first + digests.LEAF, sweep.points))
+            nodes.append(digests.leaf_digest(call(values_at(places, form)), form))
+    return digests.root(nodes).hex()
 
 
 class _Leaf:
