@@ -52,8 +52,10 @@ def visited(records):
     """What was swept, in words; more than one sweep if the certificate was made in parts."""
     words = []
     for stride in sorted({record["stride"] for record in records if record.get("stride")}):
-        names = [record["function"] for record in records if record["stride"] == stride]
-        words.append((f"every {stride}th number" if stride > 1 else "every number") + f" ({len(names)} records)")
+        count = sum(record.get("stride") == stride for record in records)
+        words.append((f"every {stride}th number" if stride > 1 else "every number") + f" ({count} records)")
+    points = sorted({record["points"] for record in records if not record.get("stride")})
+    words += [f"{count} numbers each" for count in points]
     return ", ".join(words)
 
 

@@ -25,10 +25,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import threads
-from .numbers import DTYPES
+from . import numbers
 from .subjects import functions_named
 from .targets import TARGETS
 from .work import STRIDE
+
+#: What --dtype takes: the keys of command.MEASURES, which cannot be imported without rich.
+DTYPES = numbers.DTYPES
 
 
 def _names(text: str) -> str:

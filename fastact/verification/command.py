@@ -103,7 +103,7 @@ def _measured(run: Run, dtype: str, tasks: Sequence[Task], processes: int) -> It
 
         for task, measurement in measured(tasks, processes, run.store, note_finished):
             record = certificate.record_of(task, measurement)
-            if run.exhaustive and run.store is not None and dtype == "float32":
+            if pieces > len(tasks):
                 worst = max(float(figures["ulp"]) for figures in record["targets"].values())
                 bar.console.print(f"{tables.label(record)}: {tables.show_ulp(worst)} ULP")
             yield Result(record, task, measurement)
@@ -115,22 +115,17 @@ def run(arguments: argparse.Namespace) -> int:
     available = targets.available()
     chosen = arguments.target or available
     absent = [name for name in chosen if name not in available]
-    if absent:
-        print(f"target: got {absent[0]!r}; this machine runs: {', '.join(available)}", file=sys.stderr)
-        return 2
-    # before hours of work, not after: that its package is there, and that the file can be replaced
-    plots = importlib.import_module("fastact.verification.plots") if arguments.plot else None
     path = certificate.PUBLISHED if arguments.save else arguments.json
     try:
+        if absent:
+            raise ValueError(f"target: got {absent[0]!r}; this machine runs: {', '.join(available)}")
+        # before hours of work, not after: whether the file can be replaced, and whether the plot's package is there
         if path is not None and path.exists():
             certificate.load(path)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    if not arguments.no_peers:
-        for name, packages in peers.missing().items():
-            notes.print(f"{name} is left out: it needs {packages}")
-    results: list[Result] = []
+    plots = importlib.import_module("fastact.verification.plots") if arguments.plot else None
     with ExitStack() as stack:
         store = None
         if arguments.exhaustive:
@@ -142,7 +137,10 @@ def run(arguments: argparse.Namespace) -> int:
                 return 2
             if store.message:
                 notes.print(store.message, soft_wrap=True)
-        run = Run(
+        if not arguments.no_peers:
+            for name, packages in peers.missing().items():
+                notes.print(f"{name} is left out: it needs {packages}")
+        asked = Run(
             functions_named(arguments.names),
             chosen,
             arguments.exhaustive,
@@ -151,21 +149,21 @@ def run(arguments: argparse.Namespace) -> int:
             store,
             notes,
         )
+        results: list[Result] = []
         try:
             for dtype in arguments.dtype or MEASURES:
                 # one by one: what is finished when somebody interrupts is not lost
-                for result in MEASURES[dtype](run, dtype):
+                for result in MEASURES[dtype](asked, dtype):
                     results.append(result)
         except KeyboardInterrupt:
             _save(path, results, notes)
-            kept = "; the same command goes on from here" if store is not None else ""
-            notes.print(f"interrupted{kept}")
+            notes.print("interrupted" + ("; the same command goes on from here" if store is not None else ""))
             return 130
         status = _report(results)
         _save(path, results, notes)
         if plots is not None:
             plots.draw([(r.task, r.measurement) for r in results if r.task and r.measurement], arguments.plot)
-            notes.print(f"wrote {arguments.plot}")
+            notes.print(f"wrote {arguments.plot}", soft_wrap=True)
         if store is not None:
             store.forget({piece.key for result in results if result.task for piece in result.task.pieces()})
     return status

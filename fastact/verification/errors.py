@@ -24,8 +24,8 @@ def unit_exponents_as_factors(truth: Array, form: Format) -> Array:
     # the exponent alone is left of the bits: 2**e, and 0 for what is subnormal in float64, inf for inf and NaN
     power = (truth.view(np.int64) & _EXPONENT).view(np.float64)
     unit = power * 2.0 ** (1 - form.digits)
-    # 2**600 for infinities, so that the quotient is a number
-    return 1.0 / np.clip(unit, 2.0**form.lowest, 2.0**600)
+    # a power of two for infinities as well, so that the quotient is a number
+    return 1.0 / np.clip(unit, 2.0**form.lowest, 2.0**1020)
 
 
 class Truth(NamedTuple):

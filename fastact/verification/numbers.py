@@ -117,12 +117,7 @@ class Sweep(NamedTuple):
 
 
 def sweep_between(form: Format, stride: int, low: float, high: float) -> Sweep:
-    """The sweep over the numbers from low to high; over the whole line, NaNs among it, if these are the infinities.
-
-    Where low is 0, -0.0 belongs to it.
-    """
+    """The sweep over the numbers from low to high; over the whole line, NaNs among it, if these are the infinities."""
     if low == -np.inf and high == np.inf:
         return Sweep(form, stride, 0, form.places - 1)
-    first = 0 if low == -np.inf else place_of(-0.0 if low == 0 else low, form)
-    last = form.places - 1 if high == np.inf else place_of(high, form)
-    return Sweep(form, stride, first, last)
+    return Sweep(form, stride, place_of(low, form), place_of(high, form))

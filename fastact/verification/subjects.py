@@ -77,7 +77,10 @@ class Subject(NamedTuple):
         """The inputs it is made for: a gradient from the output gets outputs."""
         if self.callable.direction != "backward_from_output":
             return sweep_between(form, stride, -math.inf, math.inf)
-        return sweep_between(form, stride, *(self._number(text) for text in self.row.output_range))
+        low, high = (self._number(text) for text in self.row.output_range)
+        # where f(-0.0) is -0.0, that is the lowest output, and not 0.0
+        lowest_zero = float(getattr(reference, self.row.name)(-0.0, *self.parameters))
+        return sweep_between(form, stride, lowest_zero if low == lowest_zero == 0 else low, high)
 
     def truth(self, form: Format) -> Callable[[Array], Array]:
         """The reference, in float64, with the parameters rounded to the precision that computes."""

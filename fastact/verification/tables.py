@@ -36,13 +36,16 @@ def same_targets(record: dict[str, Any]) -> list[tuple[list[str], dict[str, Any]
     """The targets by what they gave: (names, figures)."""
     groups: dict[str, tuple[list[str], dict[str, Any]]] = {}
     for name, figures in record["targets"].items():
-        groups.setdefault(figures["digest"], ([], figures))[0].append(name)
+        groups.setdefault(figures.get("digest") or name, ([], figures))[0].append(name)
     return list(groups.values())
 
 
 def show_sweep(record: dict[str, Any]) -> str:
     """What was visited, in words."""
-    return "every number" if record["stride"] == 1 else f"every {record['stride']}th number"
+    stride = record.get("stride")
+    if stride is None:
+        return f"{record['points']} numbers"
+    return "every number" if stride == 1 else f"every {stride}th number"
 
 
 def print_records(records: Sequence[dict[str, Any]], console: Console) -> None:
