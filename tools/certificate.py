@@ -89,7 +89,15 @@ def peer_cells(record, names, with_place):
 def origin(certificate):
     versions = ", ".join(f"{name} {version}" for name, version in certificate["versions"].items())
     compiler = f"{certificate['compiler']}; " if certificate["compiler"] else ""
-    return f"{certificate['cpu']}, {certificate['date']}; fastact {certificate['fastact']}, {compiler}{versions}."
+    kernels = {record["kernels"] for record in certificate["records"]}
+    builds = f"kernels {certificate['kernels']}" if kernels == {certificate["kernels"]} else f"{len(kernels)} builds"
+    words = f"fastact {certificate['fastact']}, {builds}, {compiler}{versions}"
+    return f"{cpus(certificate['records'])}, {certificate['date']}; {words}."
+
+
+def cpus(records):
+    """Where it was measured: more than one name if the certificate was made in parts."""
+    return ", ".join(sorted({record["cpu"] for record in records}))
 
 
 def summary(certificate):
@@ -114,7 +122,7 @@ def summary(certificate):
     dates = sorted({record["date"] for record in records})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     parts = [
-        f"Errors in ULP over {sweep} of float32, {when}, {certificate['cpu']}, the worst of {', '.join(targets)}; "
+        f"Errors in ULP over {sweep} of float32, {when}, {cpus(records)}, the worst of {', '.join(targets)}; "
         "the peers' over the same numbers:",
         table(heads, rows),
         "[docs/accuracy.md](docs/accuracy.md) has each instruction set, the 16-bit types, and where the errors are. "

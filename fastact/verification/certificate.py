@@ -10,6 +10,7 @@ Numbers of inputs are strings, decimal and hexadecimal: the one for reading, the
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -45,6 +46,7 @@ def _digest_of(paths: list[Path], words: list[str]) -> str:
     return state.hexdigest()
 
 
+@functools.cache
 def kernels_fingerprint() -> str:
     """Of the compiled modules, of the formulas that Numba compiles, and of Numba's version."""
     modules = sorted([*(PACKAGE / "_kernels").glob("*.so"), *PACKAGE.glob("_core*.so")])
@@ -107,6 +109,8 @@ def record_of(task: Task, measurement: Measurement) -> dict[str, Any]:
         "stride": task.stride,
         "points": measurement.points,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        # a file may be made in parts, on several machines and of several builds
+        "cpu": information.cpu_name(),
         "kernels": kernels_fingerprint(),
         "limit": limit,
         "targets": {name: _figures(tally, form, True) for name, tally in ours.items()},
