@@ -462,6 +462,32 @@ def test_kernel_table_is_put_back():
 QUICK = ["verify", "tanh", "--dtype", "float32", "--target", TARGETS[0], "--no-peers", "--processes", "1"]
 
 
+def test_interrupted_command_saves_what_is_finished_and_goes_on(tmp_path, cache, monkeypatch, capsys):
+    pytest.importorskip("filelock")
+    # as if exhaustive, but over few numbers: a piece for each function
+    monkeypatch.setattr(Subject, "sweep", lambda self, form, stride: numbers.Sweep(form, STRIDE, 0, form.places - 1))
+    words = [*QUICK, "--exhaustive"]
+    assert cli.main([*words, "--json", str(tmp_path / "whole.json")]) == 0
+    assert not (cache / "verify-progress.jsonl").exists()
+    calls = []
+
+    def interrupted(piece):
+        calls.append(piece.subject.function)
+        if calls == ["tanh", "tanh_backward", "tanh_backward_from_output"]:
+            raise KeyboardInterrupt
+        return measuring.measure(piece)
+
+    monkeypatch.setattr(work, "measure", interrupted)
+    path = tmp_path / "parts.json"
+    assert cli.main([*words, "--json", str(path)]) == 130
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    assert len(certificate.load(path)["records"]) == 2
+    assert cli.main([*words, "--json", str(path)]) == 0
+    assert calls[3:] == ["tanh_backward_from_output"]
+    assert path.read_text() == (tmp_path / "whole.json").read_text()
+    assert not (cache / "verify-progress.jsonl").exists()
+
+
 def test_saving_replaces_what_was_measured_and_keeps_the_rest(tmp_path, capsys):
     path = tmp_path / "certificate.json"
     assert cli.main([*QUICK, "--json", str(path)]) == 0
