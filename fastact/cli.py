@@ -1,4 +1,4 @@
-"""The command line: ``fastact info | demo | bench``.
+"""The command line: ``fastact info | demo | bench | verify``.
 
 ``info`` is what people paste into a bug report, so it works with NumPy alone.  The other commands bring packages that
 the base install does not have; each is imported only when it is asked for, and a missing one is one clear line.
@@ -18,10 +18,14 @@ from . import __version__, embedding, information
 #: What each command does, and the module that does it: ``add_arguments(parser)`` and ``run(arguments) -> int``.
 _COMMANDS = {
     "demo": ("train a small network on handwritten digits, with fastact and with plain NumPy", "fastact.demo"),
+    "verify": ("measure the error of every kernel, over all numbers if you like", "fastact.verification"),
     "bench": ("measure the activations of this machine beside their peers", "fastact.benchmark"),
 }
 #: Packages of the extras in pyproject.toml; any other missing module is a defect and keeps its traceback.
-_OPTIONAL = ("rich", "sklearn", "scipy", "joblib", "threadpoolctl", "pytest", "pytest_benchmark")
+_OPTIONAL = (
+    *("rich", "sklearn", "scipy", "joblib", "threadpoolctl", "pytest", "pytest_benchmark"),
+    *("filelock", "platformdirs", "matplotlib"),
+)
 
 
 class _Includes(argparse.Action):

@@ -1,9 +1,16 @@
-"""Docstrings and signatures of the public functions, built from the catalogue row when somebody asks for one."""
+"""Docstrings and signatures of the public functions, built when somebody asks for one.
+
+From the catalogue row, and from the certificate (``certificate.json``, written by ``fastact verify --save``) where it
+has a record of the function.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .catalogue import Activation
 
@@ -30,7 +37,7 @@ def docstring(function: _core.ElementwiseFunction) -> str:
     """The numpydoc text of a public function."""
     row, direction = function.row, function.direction
     sections = [_head(row, direction), _parameters(function), _returns(function), _raises(function)]
-    sections += [_notes(row, direction), _examples(row, direction)]
+    sections += [_notes(function), _examples(row, direction)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -89,10 +96,48 @@ def _raises(function: _core.ElementwiseFunction) -> str:
     return "\n".join(lines)
 
 
-def _notes(row: Activation, direction: str) -> str:
+@functools.cache
+def _records(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The certificate's records about default parameters, by function and dtype; none where there is no certificate."""
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))["records"]
+    except FileNotFoundError:
+        return {}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        # the default parameters come first
+        found.setdefault((record["function"], record["dtype"]), record)
+    return found
+
+
+#: What `_certified` reads.
+CERTIFICATE = Path(__file__).with_name("certificate.json")
+
+
+def _certified(function: _core.ElementwiseFunction) -> list[str]:
+    """What the certificate says about a function, a line for each dtype."""
+    lines = []
+    for (name, dtype), record in _records(CERTIFICATE).items():
+        if name != function.name:
+            continue
+        bits = {"float32": 32, "float64": 64}.get(dtype, 16)
+        if record.get("stride") == 1:
+            visited = f"Certified on {record['date']} over all 2**{bits} {dtype} numbers"
+            visited += "" if record["points"] == 2**bits else " that are outputs"
+        else:
+            visited = f"Measured on {record['date']} on {record['points']} {dtype} numbers over the whole line"
+        parameters = ", ".join(f"{name} = {value:g}" for name, value in record["parameters"].items())
+        figures = ", ".join(f"{float(of['ulp']):.2f} ({target})" for target, of in record["targets"].items())
+        lines.append(f"{visited}{f' with {parameters}' if parameters else ''}: {figures} ULP.")
+    return lines
+
+
+def _notes(function: _core.ElementwiseFunction) -> str:
+    row, direction = function.row, function.direction
     ulp = row.ulp if direction == "forward" else row.ulp_gradient
     lines = ["Notes", "-----"]
     lines.append(f"Largest error: {ulp.float32:g} ULP in float32, {ulp.float64:g} ULP in float64, over the whole line.")
+    lines += _certified(function)
     if direction == "forward":
         low, high = row.limits
         lines.append(f"NaN gives NaN; f(-inf) = {low}, f(inf) = {high}; the sign of zero is kept where f(0) = 0.")

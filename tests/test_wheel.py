@@ -24,6 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 #: What stands in the package besides compiled modules.
 SUFFIXES = (".py", ".pyi", ".pxd", ".h")
+DATA = ("py.typed", "certificate.json")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_what_others_need_is_there(contents, name):
 
 @pytest.mark.skipif(not environments.has_sources(), reason="compares with the sources, which are not beside the tests")
 def test_every_file_of_the_package_is_there(contents):
-    paths = [path for path in (ROOT / "fastact").rglob("*") if path.suffix in SUFFIXES or path.name == "py.typed"]
+    paths = [path for path in (ROOT / "fastact").rglob("*") if path.suffix in SUFFIXES or path.name in DATA]
     assert len(paths) > 30
     different = [path for path in paths if contents.get(path.relative_to(ROOT).as_posix()) != path.read_bytes()]
     assert different == []
@@ -76,7 +77,7 @@ def test_nothing_else_is_there(contents):
     others = []
     for name in contents:
         path = PurePosixPath(name)
-        of_package = path.parts[0] == "fastact" and (path.suffix in SUFFIXES or path.name == "py.typed")
+        of_package = path.parts[0] == "fastact" and (path.suffix in SUFFIXES or path.name in DATA)
         of_metadata = re.fullmatch(r"fastact-[\w.]+\.dist-info", path.parts[0])
         if not (of_package or of_metadata or name in ("fastact_command.py", "fastact_numba.py")):
             others.append(name)

@@ -1,0 +1,78 @@
+"""The targets: the kernels of every instruction set that runs here, and Numba's, each called through its driver.
+
+Which of them serves the process is of no account: a kernel is entered into the kernel table for the call that measures
+it, and what stood there is put back afterwards.  So results are what a caller gets, padding and half precision among
+it, on every instruction set.  Nothing else may call fastact's functions meanwhile: they would be served likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .. import dispatch, threads
+from ..backends import cython_kernels, numba_kernels
+from .numbers import Array, Format
+from .subjects import Subject
+
+#: All there may be, in the order of the tables.
+TARGETS = (*reversed(cython_kernels.INSTRUCTION_SETS), "numba")
+#: Computes the results of an array of inputs; the array may be overwritten by the next call.
+Contender = Callable[[Array], Array]
+
+
+def available() -> tuple[str, ...]:
+    """The targets that this machine runs."""
+    found = []
+    for level in TARGETS[:-1]:
+        try:
+            cython_kernels.kernels_of(level)
+        except (ImportError, RuntimeError):
+            continue
+        found.append(level)
+    if dispatch.why_unavailable("numba") is None:
+        found.append("numba")
+    return tuple(found)
+
+
+def contender(subject: Subject, target: str, form: Format) -> Contender:
+    """A call of the function that this target serves; only inside `kept`."""
+    function = subject.callable
+    precision = 1 if form.name == "float64" else 0
+    backend = dispatch.BACKENDS.index("numba" if target == "numba" else "cython")
+    module = numba_kernels if target == "numba" else cython_kernels
+    loop, dtype = f"{subject.row.name}_{function.direction}", dispatch.DTYPES[precision]
+    address = numba_kernels.kernel(loop, dtype) if target == "numba" else cython_kernels.kernels_of(target)[loop, dtype]
+    ones = np.ones(0, form.dtype)
+    out = np.empty(0, form.dtype)
+
+    def call(x: Array) -> Array:
+        nonlocal ones, out
+        if ones.size != x.size:
+            ones, out = np.ones(x.size, form.dtype), np.empty(x.size, form.dtype)
+        function.supply(backend, precision, address, module.DISTINCT)
+        function.activate(backend, precision)
+        arrays = (x,) if subject.is_value else (ones, x)
+        # not what it returns: prelu's gradient comes with that of its weight
+        function(*arrays, *subject.parameters, out=out)
+        return out
+
+    return call
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Put the kernel table back as it was, and work on this thread alone."""
+    try:
+        with threads.num_threads(1):
+            yield
+    finally:
+        if cython_kernels.unavailable() is None:
+            for function in dispatch.FUNCTIONS.values():
+                for precision, dtype in enumerate(dispatch.DTYPES):
+                    address = cython_kernels.kernel(f"{function.row.name}_{function.direction}", dtype)
+                    function.supply(dispatch.BACKENDS.index("cython"), precision, address, cython_kernels.DISTINCT)
+        with dispatch.use_backend(dispatch.get_backend()):
+            pass
