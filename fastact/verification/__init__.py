@@ -1,0 +1,1 @@
+"""``fastact verify``: what measures the kernels against the truth."""
