@@ -11,6 +11,7 @@ mp.dps = 60
 
 # Chebyshev nodes: the series below fall under SMALLEST well before this many terms, so aliasing does not show.
 NODES = 96
+MIDDLE, TAIL_WEIGHT, GRADIENT_WEIGHT = 4.0, (2.1875, 1.75), (1.875, 1.125)
 # exp reduces its argument by multiples of ln 2 / POWERS.
 POWERS = 32
 # A term of this size is 1/64 ULP of the series' values (all in [0.39, 0.67]); smaller ones are left out.
@@ -60,15 +61,20 @@ def main():
     silu_zero = mp.findroot(lambda a: 1 + mp.exp(-a) - a, mpf("1.28"))
     mish_zero = mp.findroot(mish_numerator, mpf("-1.19"))
 
-    # The leading term comes as a pair.  `middle` is the choice (scanned from 1 to 5.5) that needs the fewest terms.
-    # a + 0.8 flattens g: the product is 0.40 at both ends and 0.47 between, so that the leading term dominates the sum
-    # and the rounding errors of the rest are small beside it.
-    for name, f, middle in (
-        ("TAIL", lambda a: tail(a) * (a + mpf(0.8)), mpf(4)),
-        ("GRADIENT_FACTOR", lambda a: gradient_factor(a, gelu_zero), mpf(4)),
-    ):
+    # The leading term comes as a pair.  `middle` is the choice (scanned from 2.5 to 6) that needs few terms for both.
+    # The weights flatten the functions to 2 %: the leading term dominates, and the rounding errors of the others' sum
+    # are small beside it.  They have the right values and slopes at infinity and the right value at 0, but for the
+    # rounding to few bits.
+    weighted = {
+        "TAIL": lambda a: tail(a) * ((a + TAIL_WEIGHT[0]) * a + TAIL_WEIGHT[1]) / (a + TAIL_WEIGHT[0]),
+        "GRADIENT_FACTOR": lambda a: (
+            gradient_factor(a, gelu_zero) * (a + GRADIENT_WEIGHT[1]) / (a + GRADIENT_WEIGHT[0])
+        ),
+    }
+    print(f"_MIDDLE, _TAIL_WEIGHT, _GRADIENT_WEIGHT = {MIDDLE}, {TAIL_WEIGHT}, {GRADIENT_WEIGHT}")
+    for name, f in weighted.items():
         print(f"_{name} = np.array([")
-        terms = chebyshev(f, middle)
+        terms = chebyshev(f, mpf(MIDDLE))
         for number in (*pair(terms[0]), *map(float, terms[1:])):
             print(f"    {number!r},")
         print("])")
@@ -100,6 +106,7 @@ def main():
         ("MISH_SLOPE", mp.exp(2 * mish_zero) + 4 * mish_zero + 6),
     ):
         print(f"_{name} = _Pair{pair(value)!r}")
+    print(f"_SILU_ZERO_REST = {float(silu_zero - sum(map(mpf, pair(silu_zero))))!r}")
 
 
 if __name__ == "__main__":
