@@ -31,6 +31,7 @@ FLOORS = {
     "fastact.numba_extension": 4,
     "fastact.numba_table": 4,
     "fastact.peers": 4,
+    "fastact.verification": 4,
     "fastact._core": 3,
     "fastact._embedding": 3,
     "fastact.calls": 3,

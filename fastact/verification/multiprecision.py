@@ -140,8 +140,12 @@ def _measure_subject(
     note: Callable[[int], object],
 ) -> dict[str, Any]:
     row, x = function.row, choose_points(subject, count)
-    truth = true_values_by(executor, subject, x, note) if executor else true_values(subject, x)
-    check(subject, x, truth, random_of(subject), CHECKED)
+    if executor:
+        truth = true_values_by(executor, subject, x, note)
+    else:
+        truth = true_values(subject, x)
+        note(len(x))
+    check(subject, x, truth, random_of(subject), min(CHECKED, 1 + len(x) // 20))
     limit = limit_of(row, function.direction)
     figures = {target: _figures(results(function, target, x, subject.params), x, truth) for target in targets}
     return {

@@ -29,7 +29,7 @@ from . import definitions
 Array = np.ndarray[Any, Any]
 
 #: Bits of the evaluations, one after the other.
-PRECISIONS = (140, 220, 440, 880, 2600)
+PRECISIONS = (140, 220, 440, 880, 2600, 4000)
 #: Two results agree if their difference is this many bits below them: hi and lo have 106.
 AGREEMENT = 110
 #: Points that a process works on at once.
@@ -114,7 +114,9 @@ def by_mpmath(subject: Subject, x: float) -> tuple[float, float, int]:
     for bits in PRECISIONS:
         with mp.workprec(bits):
             value = f(mpf(x))
-            if previous is not None and abs(value - previous) <= mp.ldexp(abs(value), -AGREEMENT):
+            # two zeros may be two times that all digits cancelled
+            near = previous is not None and abs(value - previous) <= mp.ldexp(abs(value), -AGREEMENT)
+            if near and (value or bits == PRECISIONS[-1]):
                 return definitions.scaled(value)
             previous = value
     raise ArithmeticError(f"{subject}: {PRECISIONS[-1]} bits are not enough at x = {x!r}")
@@ -129,7 +131,7 @@ def true_value(subject: Subject, x: float) -> tuple[float, float, int]:
         if not gmpy2.is_finite(value):
             break
         if value == 0:
-            # all digits may have cancelled, or it is one: what all bits do not show is below everything that counts
+            # or all digits have cancelled; what so many bits do not show either is below everything that counts
             if evaluate[-1](x) == 0:
                 return 0.0, 0.0, -1074
             break
