@@ -236,6 +236,17 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert "the limit is 0.1" in capsys.readouterr().err
 
 
+def test_functions_of_the_command(capsys):
+    def names(*words):
+        return [function.name for function in multiprecision.functions_named(words)]
+
+    assert names() == [function.name for function in FUNCTIONS]
+    assert names("swish", "tanh_backward") == ["tanh_backward", "silu", "silu_backward"]
+    with pytest.raises(SystemExit):
+        multiprecision.main(["gelou"])
+    assert "got 'gelou'; accepted: relu" in capsys.readouterr().err
+
+
 @pytest.mark.long
 @NAMES
 def test_every_function(name):

@@ -26,7 +26,7 @@ import numpy as np
 
 from .. import _core, dispatch, reference, threads
 from ..backends import cython_kernels, numba_kernels
-from ..catalogue import DIRECTIONS, Activation
+from ..catalogue import ALIASES, BY_NAME, DIRECTIONS, Activation
 from . import definitions
 from .points import points as choose_points
 from .points import random_of
@@ -237,6 +237,14 @@ def measure(
         ]
 
 
+def functions_named(names: Sequence[str]) -> list[_core.ElementwiseFunction]:
+    """Functions by name, activations standing for all of theirs; every function without a name."""
+    rows = {ALIASES.get(name, name) for name in names} & set(BY_NAME)
+    chosen = {dispatch.find(name).name for name in names if ALIASES.get(name, name) not in rows}
+    functions = dispatch.FUNCTIONS.values()
+    return [f for f in functions if not names or f.row.name in rows or f.name in chosen]
+
+
 def line(record: dict[str, Any]) -> str:
     """One record for people."""
     parameters = ", ".join(f"{name}={value:g}" for name, value in record["parameters"].items())
@@ -253,11 +261,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--target", action="append", choices=TARGETS, help="may be repeated; all by default")
     parser.add_argument("--json", type=Path, help="a file for the records")
     arguments = parser.parse_args(words)
-    functions = [
-        function
-        for function in dispatch.FUNCTIONS.values()
-        if not arguments.names or {function.name, function.row.name} & set(arguments.names)
-    ]
+    try:
+        functions = functions_named(arguments.names)
+    except ValueError as error:
+        parser.error(str(error))
     records: list[dict[str, Any]] = []
     with workers(arguments.processes) as executor:
         for function in functions:
