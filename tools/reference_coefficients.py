@@ -1,4 +1,4 @@
-"""Print the numbers that ``fastact/reference.py`` holds: Chebyshev series of the Gaussian tail, zeros of derivatives.
+"""Print the numbers of ``fastact/reference.py``: powers of two, series of the Gaussian tail, zeros of derivatives.
 
 ``python -m tools.reference_coefficients`` needs mpmath, nothing else, and takes seconds.  It must stay apart from
 ``tools/coefficients.py``: the reference is only a check on the kernels while the two are derived in different ways.
@@ -11,6 +11,9 @@ mp.dps = 60
 
 # Chebyshev nodes: the series below fall under SMALLEST well before this many terms, so aliasing does not show.
 NODES = 96
+MIDDLE, TAIL_WEIGHT, GRADIENT_WEIGHT = 4.0, (2.1875, 1.75), (1.875, 1.125)
+# exp reduces its argument by multiples of ln 2 / POWERS.
+POWERS = 32
 # A term of this size is 1/64 ULP of the series' values (all in [0.39, 0.67]); smaller ones are left out.
 SMALLEST = mpf(2) ** -60
 
@@ -58,32 +61,52 @@ def main():
     silu_zero = mp.findroot(lambda a: 1 + mp.exp(-a) - a, mpf("1.28"))
     mish_zero = mp.findroot(mish_numerator, mpf("-1.19"))
 
-    # The leading term comes as a pair.  `middle` is the choice (scanned from 1 to 5.5) that needs the fewest terms.
-    # a + 0.8 flattens g: the product is 0.40 at both ends and 0.47 between, so that the leading term dominates the sum
-    # and the rounding errors of the rest are small beside it.
-    for name, f, middle in (
-        ("TAIL", lambda a: tail(a) * (a + mpf(0.8)), mpf(4)),
-        ("GRADIENT_FACTOR", lambda a: gradient_factor(a, gelu_zero), mpf(4)),
-    ):
+    # The leading term comes as a pair.  `middle` is the choice (scanned from 2.5 to 6) that needs few terms for both.
+    # The weights flatten the functions to 2 %: the leading term dominates, and the rounding errors of the others' sum
+    # are small beside it.  They have the right values and slopes at infinity and the right value at 0, but for the
+    # rounding to few bits.
+    weighted = {
+        "TAIL": lambda a: tail(a) * ((a + TAIL_WEIGHT[0]) * a + TAIL_WEIGHT[1]) / (a + TAIL_WEIGHT[0]),
+        "GRADIENT_FACTOR": lambda a: (
+            gradient_factor(a, gelu_zero) * (a + GRADIENT_WEIGHT[1]) / (a + GRADIENT_WEIGHT[0])
+        ),
+    }
+    print(f"_MIDDLE, _TAIL_WEIGHT, _GRADIENT_WEIGHT = {MIDDLE}, {TAIL_WEIGHT}, {GRADIENT_WEIGHT}")
+    for name, f in weighted.items():
         print(f"_{name} = np.array([")
-        terms = chebyshev(f, middle)
+        terms = chebyshev(f, mpf(MIDDLE))
         for number in (*pair(terms[0]), *map(float, terms[1:])):
             print(f"    {number!r},")
         print("])")
+    # the first part of 26 bits: times another number of 26 bits it is exact
+    powers = [mpf(2) ** (mpf(j) / POWERS) for j in range(POWERS)]
+    powers = [(mp.floor(mp.ldexp(power, 25)) / 2**25, power) for power in powers]
+    powers = [(float(high), float(power - high)) for high, power in powers]
+    for name, numbers in zip(("POWERS", "POWERS_LO"), zip(*powers, strict=True), strict=True):
+        print(f"_{name} = np.array([")
+        for number in numbers:
+            print(f"    {number!r},")
+        print("])")
+    step = mp.ln(2) / POWERS
+    # of 36 bits: times a number of 17 bits it is exact
+    step_hi = mp.ldexp(mp.floor(mp.ldexp(step, 41)), -41)
+    print(f"_STEP_HI, _STEP_LO = {float(step_hi)!r}, {float(step - step_hi)!r}")
+    gelu_tanh_argument = gelu_tanh_zero * (linear + cubic * gelu_tanh_zero**2)
     for name, value in (
-        ("LN2", mp.ln(2)),
         ("LINEAR", linear),
         ("CUBIC", cubic),
         ("GELU_ZERO", gelu_zero),
         ("GELU_TANH_ZERO", gelu_tanh_zero),
+        ("GELU_TANH_ZERO_SQUARED", gelu_tanh_zero**2),
+        ("GELU_TANH_ZERO_EXP", mp.exp(-gelu_tanh_argument)),
         ("SILU_ZERO", silu_zero),
+        ("SILU_ZERO_EXP", mp.exp(-silu_zero)),
         ("MISH_ZERO", mish_zero),
+        ("MISH_ZERO_EXP", mp.exp(mish_zero)),
+        ("MISH_SLOPE", mp.exp(2 * mish_zero) + 4 * mish_zero + 6),
     ):
-        print(f"_{name} = {pair(value)!r}")
-    print(f"exp(-silu zero) = {float(mp.exp(-silu_zero))!r}")
-    print(f"exp(mish zero) = {float(mp.exp(mish_zero))!r}")
-    argument = gelu_tanh_zero * (linear + cubic * gelu_tanh_zero**2)
-    print(f"exp(-gelu_tanh argument at the zero) = {float(mp.exp(-argument))!r}")
+        print(f"_{name} = _Pair{pair(value)!r}")
+    print(f"_SILU_ZERO_REST = {float(silu_zero - sum(map(mpf, pair(silu_zero))))!r}")
 
 
 if __name__ == "__main__":

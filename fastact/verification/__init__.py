@@ -15,6 +15,13 @@
     plots.py        error over the line
     command.py      what is done in which order
 
+and for float64, where not all numbers can be tried:
+
+    definitions.py     a row as mathematics, by mpmath
+    true_values.py     the truth about many points, by MPFR
+    points.py          at which numbers a function is measured
+    multiprecision.py  the measurement
+
 This file parses arguments, without the packages that the command needs, so that ``--help`` works without them.
 """
 

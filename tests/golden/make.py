@@ -1,16 +1,15 @@
 """Make the golden tables: ``python tests/golden/make.py [names]`` (needs mpmath; gmpy2 makes it several times faster).
 
 The truth comes from the catalogue's definitions and mpmath alone, and nothing here may use the package under test
-beyond the catalogue: the file is loaded by its path, so that no compiled module is needed and none can interfere.
-Gradients are numerical derivatives of the definition; the rows' ``derivative`` strings serve at kinks only, where the
-mathematics leaves a choice, and ``tests/test_reference.py`` compares them with the numerical ones.
-
-Huge arguments need no special rule: mpmath's exponents are integers without bound, and exp(1e300) costs no more than
-the thousand bits of its argument.
+beyond the catalogue and ``fastact/verification/definitions.py``: both are loaded by their path, so that no compiled
+module is needed and none can interfere.  Gradients are numerical derivatives of the definition; the rows'
+``derivative`` strings serve at kinks only, and ``tests/test_reference.py`` compares them with the numerical ones.
 """
 
+import importlib
 import importlib.util
 import sys
+import types
 import zlib
 from pathlib import Path
 
@@ -25,82 +24,22 @@ DIGITS = 60
 COUNTS = {"forward": (1800, 1150, 240), "gradient": (1800, 1150, 240), "gradient_from_output": (800, 500, 130)}
 #: Dense places: this many steps of one ULP either way.
 STEPS = 24
-#: Binary exponent under which a value counts as 0: far below any subnormal (2^-1074), and fits in int16.
-VANISHED = -2000
-#: Names that definitions may use.
-NAMES = "exp expm1 log log1p sqrt sin cos tan atan asinh sinh cosh tanh erf erfc mpf pi"
 
 
-def load_catalogue():
-    """``fastact/catalogue.py`` without importing fastact: the checkout's, or that of a wheel whose tests run alone."""
+def load_sources():
+    """Catalogue and definitions without importing fastact: the checkout's, or a wheel's whose tests run alone."""
     package = HERE.parents[1] / "fastact"
     if not package.exists():
         package = Path(importlib.util.find_spec("fastact").origin).parent
-    spec = importlib.util.spec_from_file_location("catalogue", package / "catalogue.py")
-    module = importlib.util.module_from_spec(spec)
-    # the classes in it look their module up by name
-    sys.modules["catalogue"] = module
-    spec.loader.exec_module(module)
-    return module
+    # packages without the code of their __init__: modules in them find each other, and nothing else is run
+    for name, folder in (("fastact_sources", package), ("fastact_sources.verification", package / "verification")):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = [str(folder)]
+    return [importlib.import_module(f"fastact_sources.{name}") for name in ("catalogue", "verification.definitions")]
 
 
-catalogue = load_catalogue()
-
-
-def expression(text, variable, row, params):
-    """Turn an expression of the catalogue into a function of one mpf."""
-    scope = {name: getattr(mp, name) for name in NAMES.split()}
-    scope.update(abs=abs, min=min, max=max, inf=mp.inf, __builtins__={})
-    scope.update({p.name: mpf(value) for p, value in zip(row.parameters, params, strict=True)})
-    code = compile(text, f"<{row.name}>", "eval")
-    return lambda x: mpf(eval(code, scope | {variable: x}))
-
-
-def numerical_derivative(f, at_kinks=None):
-    """Derivative of f by a central difference; if the two one-sided ones disagree, ``at_kinks`` decides."""
-
-    def quotients(x, bits):
-        with mp.workprec(bits):
-            # leaves an error of 2^-220 (one-sided) or 2^-440 of the scale on which f bends; relative to x where x is
-            # large, so that x + step differs from x
-            step = mp.ldexp(1, -220 + max(0, mp.mag(x) if x else 0))
-            return (f(x) - f(x - step)) / step, (f(x + step) - f(x)) / step
-
-    def derivative(x):
-        left, right = quotients(x, 900)
-        if max(abs(left), abs(right)) < mp.ldexp(1, -200):
-            # f may tend to a constant other than 0: then digits are lost as the derivative falls.  2600 bits are right
-            # for derivatives down to 2^-2000, and for those below they give something as small
-            left, right = quotients(x, 2600)
-        if at_kinks and abs(left - right) > mp.ldexp(abs(left) + abs(right), -100):
-            return at_kinks(x)
-        return (left + right) / 2
-
-    return derivative
-
-
-def truth(row, kind, params):
-    """Return the function whose values a table holds."""
-    definition = expression(row.definition, "x", row, params)
-    if kind == "forward":
-        return definition
-    if kind == "gradient_from_output":
-        return expression(row.derivative_from_output, "y", row, params)
-    return numerical_derivative(definition, expression(row.derivative, "x", row, params) if row.kink else None)
-
-
-def parameter_sets(row, kind, dtype):
-    """Yield the default first, then one set per tried value; those a from-output gradient refuses are left out."""
-    defaults = [p.tried[0] if p.default is None else p.default for p in row.parameters]
-    sets = [tuple(defaults)]
-    for place, parameter in enumerate(row.parameters):
-        sets += [(*defaults[:place], value, *defaults[place + 1 :]) for value in parameter.tried]
-    refused = {catalogue.FINITE: lambda v: False, catalogue.POSITIVE: lambda v: v <= 0,
-               catalogue.NON_NEGATIVE: lambda v: v < 0}  # fmt: skip
-    for params in dict.fromkeys(sets):
-        bad = any(refused[p.accepts_from_output](v) for p, v in zip(row.parameters, params, strict=True))
-        if not (kind == "gradient_from_output" and bad):
-            yield tuple(float(dtype.type(value)) for value in params)
+catalogue, definitions = load_sources()
+expression, truth, parameter_sets = definitions.expression, definitions.truth, definitions.parameter_sets
 
 
 def around(point, dtype, steps=STEPS):
@@ -135,7 +74,7 @@ def points(row, kind, f, dtype, params, count, random):
     low, high = -np.inf, np.inf
     dense = list(row.interesting) + list(crossings(f, dtype))
     if kind == "gradient_from_output":
-        low, high = (float(expression(end, "y", row, params)(mpf(0))) for end in row.output_range)
+        low, high = definitions.output_range(row, params)
         dense = [0.0] + [end for end in (low, high) if np.isfinite(end)]
     smallest, largest = float(info.smallest_subnormal), float(info.max)
     third = count // 3
@@ -155,13 +94,10 @@ def points(row, kind, f, dtype, params, count, random):
 
 def scaled(value, dtype):
     """Write a true value as (hi, lo, exponent); lo only where hi alone would not measure a float64 finely."""
-    if not value or mp.mag(value) < VANISHED:
+    hi, lo, exponent = definitions.scaled(value)
+    if not hi:
         return 0.0, 0.0, int(np.log2(np.finfo(dtype).smallest_subnormal))
-    mantissa, exponent = mp.frexp(value)
-    hi = float(mantissa)
-    if abs(hi) == 1:
-        hi, mantissa, exponent = hi / 2, mantissa / 2, exponent + 1
-    return hi, float(mantissa - mpf(hi)) if dtype == np.float64 else 0.0, int(exponent)
+    return hi, lo if dtype == np.float64 else 0.0, exponent
 
 
 def make(row):
