@@ -7,7 +7,7 @@ write into pieces of one array, so that all results of a test are compared at on
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, assert_same_bits, bits, call, inputs, parameter_sets
+from cases import ALL_DTYPES, assert_same_bits, bits, call, first, inputs, parameter_sets
 from extremes import everything
 
 import fastact
@@ -16,11 +16,6 @@ EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 #: Values in the pool; a prime, so that rows of so many elements begin at every place of a cache line.  NumPy's
 #: expressions are slow to call: fewer values, and of the places that are the driver's matter, one in so many.
 COUNT, COUNT_OF_NUMPY, THINNED = 601, 151, 16
-
-
-def first(result):
-    """The gradient of x, where a function gives one for each operand."""
-    return result[0] if isinstance(result, tuple) else result
 
 
 class Pool:

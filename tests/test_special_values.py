@@ -8,15 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, BACKENDS, assert_same_bits, call, limit, parameter_sets, truth
+from cases import ALL_DTYPES, BACKENDS, assert_same_bits, call, first, limit, parameter_sets, truth
 from extremes import everything, nans, specials
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
-
-
-def first(result):
-    """The gradient of x, where a function gives one for each operand."""
-    return result[0] if isinstance(result, tuple) else result
 
 
 @EVERY_DTYPE
@@ -31,26 +26,6 @@ def test_nan_in_the_gradient(backward_function, backend, dtype):
     x = np.array([-2, -0.25, 0, 0.25, 2, np.nan], dtype)
     result = first(call(backward_function, x, grad=np.full(x.size, np.nan, dtype)))
     assert np.isnan(result).all()
-
-
-@EVERY_DTYPE
-def test_limits(function, backend, dtype):
-    """The values at both infinities, alone and amid other numbers."""
-    if function.direction == "backward_from_output":
-        return
-    row = function.row
-    texts = row.limits if function.direction == "forward" else row.gradient_limits
-    for params in parameter_sets(row, function.direction):
-        # parameters are taken in the precision that computes, and so are the limits
-        rounded = [float(np.array(p, np.promote_types(dtype, "f4"))) for p in params]
-        for x, text in zip((-np.inf, np.inf), texts, strict=True):
-            expected = np.array(limit(text, row, rounded)).astype(dtype)
-            single = first(call(function, np.array([x], dtype), params))
-            amid = first(call(function, np.array([1, x, np.nan, x, -1] * 20, dtype), params))[1::5]
-            for got in (single, amid):
-                assert (got == expected).all(), (params, x)
-                if expected != 0 or text == "-0.0":
-                    assert (np.signbit(got) == np.signbit(expected)).all(), (params, x)
 
 
 @EVERY_DTYPE
