@@ -52,39 +52,20 @@ def array_function(function: _core.ElementwiseFunction, given: tuple[tuple[str, 
         if key not in (leading, *function.operand_names):
             message = f"{function.name}: {key}: accepted: an array of the shape of {leading}"
             lines += [f"if {key}.shape != shape:", f"    raise ValueError({message!r})"]
-    layout = f"channels_of(shape, {channels[0]}, axis)" if channels else "1, 1, size, 0, 0, 1, size"
-    lines += [f"outer, {_LAYOUT}, count, inner = {layout}"]
+    is_dense = not has_out or kinds["out"] == _dense(kinds["out"], dtype)
     passed = [key if kinds[key] == _dense(kinds[key], dtype) else f"dense_{key}" for key in inputs]
-    for key, name in zip(inputs, passed, strict=True):
-        if key != name:
-            lines += [f"{name} = {'copied' if key in arrays else 'T'}({key})"]
-    lines += ["terms = empty(shape, T)"] if has_gradients else []
-
-    def computing(result: str) -> list[str]:
-        arguments = [*passed, result, *(["terms"] if has_gradients else [])]
-        arguments += [f"float({key})" for key in function.scalar_names]
-        return [
-            "for k in range(outer):",
-            f"    check(run({', '.join(arguments)}, k * rows * columns, {_LAYOUT}))",
-        ]
-
-    new = ["result = empty(shape, T)", *computing("result")]
-    if not has_out:
-        lines += new
-    elif kinds["out"] != _dense(kinds["out"], dtype):
-        lines += [*new, "out[...] = result"]
-    else:
+    if has_out:
+        # as if the inputs had been copied: by the function without out, so that no text holds the computation twice
+        results = "result, gradient" if has_gradients else "result"
+        apart = [f"{results} = fresh({', '.join(list(kinds)[:-1])}, None)", "assign(out, result)"]
+        apart += [f"return {results.replace('result', 'out')}"]
         overlaps = [f"meets(out, {key}, {key in function.array_names})" for key in arrays if key in passed]
-        lines += [f"if {' or '.join(overlaps) or 'False'}:", *_indented([*new, "out[...] = result"])]
-        lines += ["else:", *_indented(computing("out"))]
-    returned = "out" if has_out else "result"
-    if has_gradients:
-        lines += ["sums = zeros(count)", "if size:", "    check(sum_channels(terms, count, inner, sums))"]
-        weight = kinds[function.operand_names[0]]
-        is_number = not isinstance(weight, types.Array)
-        gradient = "T(sums[0])" if is_number else "sums.astype(T)" + ("" if weight.ndim else ".reshape(())")
-        returned = f"{returned}, {gradient}"
-    source = "\n".join([f"def compute({', '.join(kinds)}):", *_indented([*lines, f"return {returned}"])])
+        if is_dense:
+            apart = [f"if {' or '.join(overlaps)}:", *_indented(apart)] if overlaps else []
+        lines += apart
+    if is_dense:
+        lines += _computing(function, kinds, passed, channels, "out" if has_out else "result")
+    source = "\n".join([f"def compute({', '.join(kinds)}):", *_indented(lines)])
 
     call = numba_table.Call(
         activation=function.row.name,
@@ -99,7 +80,10 @@ def array_function(function: _core.ElementwiseFunction, given: tuple[tuple[str, 
         "T": T,
         "empty": np.empty,
         "zeros": np.zeros,
-        "copied": _copier(T),
+        "copied": _copier(T, False),
+        "reordered": _copier(T, True),
+        "assign": _assign_dense if is_dense else _assign_strided,
+        "fresh": array_function(function, (*given[:-1], ("out", None)), dtype) if has_out else None,
         "meets": numba_table.meets,
         "run": numba_table.run_function(call),
         "sum_channels": numba_table.sum_channels,
@@ -108,6 +92,33 @@ def array_function(function: _core.ElementwiseFunction, given: tuple[tuple[str, 
     }
     exec(compile(source, f"<fastact {function.name} of arrays for numba>", "exec"), namespace)
     return _jit(namespace["compute"])
+
+
+def _computing(
+    function: _core.ElementwiseFunction, kinds: dict[str, Any], passed: list[str], channels: list[str], target: str
+) -> list[str]:
+    """The lines that compute into ``target``: ``out``, or a new array; ``passed`` are the dense inputs' names."""
+    inputs = (*function.array_names, *function.operand_names)
+    layout = f"channels_of(shape, {channels[0]}, axis)" if channels else "1, 1, size, 0, 0, 1, size"
+    lines = [f"outer, {_LAYOUT}, count, inner = {layout}"]
+    for key, name in zip(inputs, passed, strict=True):
+        if key != name:
+            copy = "reordered" if getattr(kinds[key], "layout", "") == "F" else "copied"
+            lines += [f"{name} = {copy if isinstance(kinds[key], types.Array) else 'T'}({key})"]
+    has_gradients = bool(function.operand_names) and function.direction == "backward"
+    arguments = [*passed, target, *(["terms"] if has_gradients else [])]
+    arguments += [f"float({key})" for key in function.scalar_names]
+    lines += ["terms = empty(shape, T)"] if has_gradients else []
+    lines += ["result = empty(shape, T)"] if target == "result" else []
+    lines += ["for k in range(outer):"]
+    lines += [f"    check(run({', '.join(arguments)}, k * rows * columns, {_LAYOUT}))"]
+    if not has_gradients:
+        return [*lines, f"return {target}"]
+    lines += ["sums = zeros(count)", "if size:", "    check(sum_channels(terms, count, inner, sums))"]
+    weight = kinds[function.operand_names[0]]
+    is_number = not isinstance(weight, types.Array)
+    gradient = "T(sums[0])" if is_number else "sums.astype(T)" + ("" if weight.ndim else ".reshape(())")
+    return [*lines, f"return {target}, {gradient}"]
 
 
 def _indented(lines: list[str]) -> list[str]:
@@ -136,8 +147,12 @@ def _dense(kind: Any, dtype: str) -> Any:
     return types.Array(scalar, kind.ndim, "C", readonly=not kind.mutable) if isinstance(kind, types.Array) else scalar
 
 
-def _copier(T: Any) -> Any:
-    """A jitted function: a dense copy of an array in the precision that computes."""
+@functools.cache
+def _copier(T: Any, keeps_order: bool) -> Any:
+    """A jitted function: a C-contiguous copy of an array in the precision that computes."""
+    if not keeps_order:
+        # a fifth of what the assignment takes to compile, and faster; arrays in Fortran order would stay so
+        return _jit(lambda array: array.astype(T))
 
     @_jit
     def copied(array):
@@ -148,6 +163,20 @@ def _copier(T: Any) -> Any:
     return copied
 
 
+@_jit
+def _assign_dense(out, values):
+    # NumPy's assignment takes a second to compile for each number of dimensions
+    elements, result = out.reshape(-1), values.reshape(-1)
+    for k in range(result.size):
+        elements[k] = result[k]
+
+
+@_jit
+def _assign_strided(out, values):
+    out[...] = values
+
+
+@functools.cache
 def _status_check(function: _core.ElementwiseFunction) -> Any:
     """A jitted function that raises what a status of the C function means."""
     name = function.name

@@ -62,6 +62,11 @@ def call(function, x, params=None, *, grad=None, **keywords):
     return function(np.ones_like(x) if grad is None else grad, x, *params, **keywords)
 
 
+def first(result):
+    """The gradient of x, where a function gives one for each operand."""
+    return result[0] if isinstance(result, tuple) else result
+
+
 def truth(function, x, params=None):
     """The reference's value, or derivative, in float64; parameters rounded to x's precision, as the functions do."""
     params = parameter_sets(function.row)[0] if params is None else params

@@ -6,6 +6,7 @@ A test that takes ``backend`` runs once for each of them; the choice is undone a
 because kernels stay: Numba compiles each of its kernels once in a session.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import environments
@@ -83,11 +84,22 @@ def pytest_addoption(parser):
     parser.addoption("--wheel", metavar="PATH", help="a wheel to test, instead of one built from these sources")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def building(request, tmp_path_factory):
+    """The distributions in the making, from the first test on if a later one wants them: they take half a minute."""
+    used = {name for item in request.session.items for name in item.fixturenames}
+    if "distributions" in used or ("wheel" in used and not request.config.getoption("--wheel")):
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(environments.build, tmp_path_factory.mktemp("distributions"))
+    else:
+        yield None
+
+
 @pytest.fixture(scope="session")
-def distributions(tmp_path_factory):
-    """The source distribution and the wheel made of it, as paths; built once, about 25 s."""
+def distributions(building):
+    """The source distribution and the wheel made of it, as paths; built once."""
     try:
-        return environments.build(tmp_path_factory.mktemp("distributions"))
+        return building.result()
     except environments.Unavailable as reason:
         pytest.skip(str(reason))
 

@@ -2,12 +2,14 @@
 
 Each project is built in an environment of its own, from a copy, with the wheel and what its build needs; then its
 check.py compares bits with Python, and its benchmark.py runs on small shapes.  No figure is asserted: a test machine is
-busy.
+busy, not least because two projects are built at a time.
 """
 
 import json
 import re
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples" / "embedding"
 GUIDE = ROOT / "docs" / "embedding.md"
 #: What each project needs besides NumPy and fastact.
-BUILT = {
+REQUIREMENTS = {
     "c_extension": ["setuptools>=77"],
     "cython_package": ["setuptools>=77", "cython>=3.1"],
     "cpp_pybind11": ["setuptools>=77", "pybind11>=2.12"],
+    "numba_program": ["numba>=0.61"],
 }
+#: What builds it; a program in Python is run as it is.
 COMPILERS = {"c_extension": "gcc", "cython_package": "gcc", "cpp_pybind11": "g++"}
 SMALLEST = """
 import numpy as np, smallest, fastact
@@ -63,36 +67,49 @@ def check_and_benchmark(environment, folder):
         assert all(taken > 0 for taken in case["milliseconds"].values())
 
 
-@pytest.fixture
-def copied(tmp_path):
+def copy_of_all(folder):
     """A copy of all projects, because builds write beside their sources."""
     made = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
-    return Path(shutil.copytree(EXAMPLES, tmp_path / "embedding", ignore=made))
+    return Path(shutil.copytree(EXAMPLES, folder / "embedding", ignore=made))
 
 
-@pytest.mark.parametrize("name", BUILT)
-def test_project(name, copied, make_environment, wheel):
-    needs(COMPILERS[name])
-    environment = environment_with(make_environment, wheel, *BUILT[name])
-    environment.install("--no-deps", "--no-build-isolation", copied / name)
-    check_and_benchmark(environment, copied / name)
+@pytest.fixture(scope="module")
+def outcomes(request, make_environment, wheel, tmp_path_factory):
+    """{name: what becomes of it} of the projects that this session tests; most of their time goes to one core each."""
+
+    def build_and_run(name):
+        environment = environment_with(make_environment, wheel, *REQUIREMENTS[name])
+        folder = copy_of_all(tmp_path_factory.mktemp(name)) / name
+        if name in COMPILERS:
+            environment.install("--no-deps", "--no-build-isolation", folder)
+        check_and_benchmark(environment, folder)
+
+    tested = [item.callspec.params["name"] for item in request.session.items if item.originalname == "test_project"]
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: pool.submit(build_and_run, name)
+            for name in tested
+            if shutil.which(COMPILERS.get(name, sys.executable))
+        }
 
 
-def test_numba_program(copied, make_environment, wheel):
-    environment = environment_with(make_environment, wheel, "numba>=0.61")
-    check_and_benchmark(environment, copied / "numba_program")
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_project(name, outcomes):
+    needs(COMPILERS.get(name, sys.executable))
+    outcomes[name].result()
 
 
 @pytest.mark.long
-def test_check_can_fail(copied, make_environment, wheel):
+def test_check_can_fail(make_environment, wheel, tmp_path):
     """Otherwise the tests above would show nothing: one wrong bit in an epilogue is found."""
     needs("gcc")
+    copied = copy_of_all(tmp_path)
     source = copied / "c_extension" / "sources" / "epilogues.c"
     text = source.read_text()
     wrong = text.replace("elements[column] += bias[column];", "elements[column] += bias[column] * 1.0000002f;")
     assert wrong != text
     source.write_text(wrong)
-    environment = environment_with(make_environment, wheel, *BUILT["c_extension"])
+    environment = environment_with(make_environment, wheel, *REQUIREMENTS["c_extension"])
     environment.install("--no-deps", "--no-build-isolation", copied / "c_extension")
     printed = environment.run("python", "check.py", folder=copied / "c_extension", succeeds=False)
     assert "have other bits than from Python" in printed

@@ -31,9 +31,10 @@ def thread_sanitizer_works(folder):
     return linked.returncode == 0 and subprocess.run([program], capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("seconds", ["0.7", pytest.param("10", marks=pytest.mark.long)])
 @pytest.mark.parametrize("sanitized", [False, True], ids=["plain", "sanitized"])
 @pytest.mark.parametrize("macro", ["", "FASTACT_NO_FUTEX", "FASTACT_NO_THREADS"])
-def test_stress(tmp_path, macro, sanitized):
+def test_stress(tmp_path, macro, sanitized, seconds):
     flags = [f"-D{macro}"] if macro else []
     if sanitized:
         if not thread_sanitizer_works(tmp_path):
@@ -41,6 +42,6 @@ def test_stress(tmp_path, macro, sanitized):
         flags.append("-fsanitize=thread")
     program = build(tmp_path, *flags)
     # ThreadSanitizer does not follow a process with threads through a fork
-    arguments = ["1.5"] if sanitized else ["1.5", "fork"]
-    ended = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60)
+    arguments = [seconds] if sanitized else [seconds, "fork"]
+    ended = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stdout + ended.stderr

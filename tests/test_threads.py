@@ -23,7 +23,7 @@ needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built
 needs_tasks = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts tasks as Linux shows them")
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
 #: Several times the size from which any function uses threads.
-LARGE = 1_000_003
+LARGE = 400_003
 
 
 @pytest.fixture(autouse=True)
@@ -659,6 +659,35 @@ assert len(results) == 2
 assert all((result == expected).all() for result in results.values())
 """
     )
+
+
+@needs_threads
+def test_kernel_that_needs_the_interpreter():
+    """A kernel in Python, as NumPy's are, runs in every thread of a call: the caller must not keep the interpreter."""
+    run_python("""
+        import ctypes, threading, time
+        import numpy as np
+        import fastact
+
+        def kernel(inputs, outputs, count, parameters):
+            # the other threads are still busy when the calling one is done
+            if threading.get_ident() != caller:
+                time.sleep(0.01)
+
+        caller = threading.get_ident()
+        callback = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_ssize_t, ctypes.c_void_p)(kernel)
+        relu = fastact.relu
+        relu.supply(2, 1, ctypes.cast(callback, ctypes.c_void_p).value, False)
+        relu.activate(2, 1)
+        relu.parallel_from = (512, 512)
+        fastact.set_num_threads(2)
+        for size in (1024, 2000, 8191, 8192, 100000):
+            x = np.zeros(size)
+            relu(x)
+            relu(x, out=x)
+            relu(x[::-1])
+            relu(x[::2], out=x[::2])
+        """)
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
