@@ -62,7 +62,8 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     """
     called = dispatch.find(function)
     array = np.asanyarray(x)
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+    is_bfloat16 = _core.is_bfloat16(array.dtype)
+    if not is_bfloat16 and (array.dtype.kind not in "biuf" or array.dtype.itemsize > 8):
         raise TypeError(f"x: got dtype {array.dtype}; accepted: {calls.SUPPORTED}")
     computed = "float32" if np.tanh.resolve_dtypes((array.dtype, None))[-1].itemsize <= 4 else "float64"
     backend = dispatch.serving(called, computed)
@@ -74,15 +75,18 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
         f"{array.size} elements, threads pay from {threshold}; "
         f"{threads.get_num_threads()} may be used ({threads.origin})"
     )
+    # NumPy calls bfloat16 in the other byte order ">V2"
+    dtype = "bfloat16" if is_bfloat16 else str(array.dtype)
     return Explanation(
-        called.name, str(array.dtype), backend, cython_kernels.instruction_set(), count, path, tuple(reasons)
+        called.name, dtype, backend, cython_kernels.instruction_set(), count, path, tuple(reasons)
     )
 
 
 def _path(function: _core.ElementwiseFunction, x: Any) -> tuple[str, list[str]]:
     if type(x) is not np.ndarray:
         return "ufunc", [f"ufunc path: {type(x).__name__} is not exactly a NumPy array"]
-    if x.dtype.kind != "f" or x.dtype.itemsize > 8 or not x.dtype.isnative:
+    is_float = x.dtype.kind == "f" or _core.is_bfloat16(x.dtype)
+    if not is_float or x.dtype.itemsize > 8 or not x.dtype.isnative:
         return "ufunc", [f"ufunc path: dtype {x.dtype} is converted first"]
     if not (x.flags.c_contiguous or x.flags.f_contiguous) or not x.flags.aligned:
         return "ufunc", ["ufunc path: the array is not dense, or not aligned"]
