@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, BACKENDS, assert_same_bits, bits, call, inputs, limit, parameter_sets, truth
+from cases import ALL_DTYPES, BACKENDS, assert_same_bits, bits, call, finfo, inputs, limit, parameter_sets, truth
 
 import fastact
 
@@ -27,7 +27,7 @@ def first(result):
 def nans(dtype):
     """Quiet and signalling NaNs of both signs."""
     dtype = np.dtype(dtype)
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     word = np.dtype(f"u{dtype.itemsize}").type
     infinity = np.array(np.inf, dtype).view(word)
     quiet, signalling = word(1) << word(info.nmant - 1), word(1)
@@ -38,7 +38,7 @@ def nans(dtype):
 
 def specials(dtype):
     """Everything finite that arithmetic may trip over, in both signs."""
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     with np.errstate(all="ignore"):
         numbers = [0.0, info.smallest_subnormal, 3 * info.smallest_subnormal, info.tiny / 2, info.tiny, info.eps]
         numbers += [info.tiny - info.smallest_subnormal, 0.5, 1.0, 1.0 + info.eps, 1.0 - info.epsneg, np.sqrt(info.max)]
@@ -95,8 +95,8 @@ def test_special_numbers(function, backend, dtype):
     """Within the row's ULP of the reference, zeros with their sign, and never NaN for a number."""
     row = function.row
     ulp = row.ulp if function.direction == "forward" else row.ulp_gradient
-    # the reference itself is good to 2 ULP of float64; float16 is computed in float32 and rounded once
-    allowed = {"float16": 0.5 + 1e-3, "float32": ulp.float32, "float64": ulp.float64 + 2}[dtype]
+    # the reference itself is good to 2 ULP of float64; 16 bits are computed in float32 and rounded once
+    allowed = {"float32": ulp.float32, "float64": ulp.float64 + 2}.get(dtype, 0.5 + 1e-3)
     for params in parameter_sets(row, function.direction):
         x = np.concatenate([specials(dtype), np.array([np.inf, -np.inf], dtype)])
         if function.direction == "backward_from_output":
@@ -108,7 +108,7 @@ def test_special_numbers(function, backend, dtype):
         got = first(call(function, x, params))
         assert not np.isnan(got).any(), (params, x[np.isnan(got)])
         with np.errstate(all="ignore"):
-            spacing = np.maximum(np.spacing(np.abs(rounded)).astype("f8"), float(np.finfo(dtype).smallest_subnormal))
+            spacing = np.maximum(np.spacing(np.abs(rounded)).astype("f8"), float(finfo(dtype).smallest_subnormal))
             error = np.abs(got.astype("f8") - expected) / spacing
         wrong = np.where(np.isinf(rounded) | np.isinf(got), got != rounded, ~(error <= max(allowed, 0.5)))
         zero = (got == 0) & (rounded == 0)
@@ -155,7 +155,7 @@ PATTERNS = [
 @EVERY_DTYPE
 def test_silence(function, backend, dtype):
     """No warning and no error, whatever the values and however strict the caller's error state."""
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     arrays = [np.array(pattern * times, dtype) for pattern in PATTERNS for times in (1, 32)]
     arrays += [np.array([value] * 33, dtype) for value in (info.max, -info.max, info.tiny, info.smallest_subnormal)]
     arrays += [nans(dtype), specials(dtype), everything(function, dtype, 129)]
