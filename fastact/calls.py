@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .dtypes import SUPPORTED, as_floats, common_dtype, is_supported, rounded
 from .exchange import as_array, as_output
 
-SUPPORTED = "bfloat16, float16, float32, float64, and integers and bools (computed as np.tanh does)"
 #: Keywords that go to the ufunc as they are.
 UFUNC_KEYWORDS = frozenset({"where", "casting", "order", "dtype", "subok", "signature", "sig"})
 
@@ -32,7 +32,7 @@ def general_call(function: _core.ElementwiseFunction, args: tuple[Any, ...], kwa
 
     was_scalar = not any(isinstance(value, np.ndarray) for value in given[:n_inputs])
     inputs = _checked_inputs(function, given[:n_inputs])
-    is_double = np.dtype(options.get("dtype") or _common_dtype(inputs)) == np.float64
+    is_double = np.dtype(options.get("dtype") or common_dtype(inputs)) == np.float64
     scalars = [function.check_scalar(k, value, is_double) for k, value in enumerate(given[n_inputs:])]
     function.prepare(int(is_double))
     arrays, operands = inputs[:n_arrays], inputs[n_arrays:]
@@ -119,8 +119,8 @@ def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> li
     ]
     strong = [array for array in arrays if array is not None]
     bfloat16 = next((array.dtype for array in strong if _core.is_bfloat16(array.dtype)), None)
-    arrays = [None if array is None else _as_floats(array, bfloat16) for array in arrays]
-    dtype = _common_dtype([array for array in arrays if array is not None])
+    arrays = [None if array is None else as_floats(array, bfloat16) for array in arrays]
+    dtype = common_dtype([array for array in arrays if array is not None])
     with np.errstate(all="ignore"):
         return [
             _weak_number(function, name, value, dtype) if array is None else array
@@ -130,39 +130,16 @@ def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> li
 
 def _weak_number(function: _core.ElementwiseFunction, name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     try:
-        return _rounded(np.asarray(float(value)), dtype)
+        return rounded(np.asarray(float(value)), dtype)
     except OverflowError:
         raise ValueError(f"{function.name}: {name}: got {value!r}; accepted: a number that fits a float") from None
 
 
 def _as_numbers(function: _core.ElementwiseFunction, name: str, value: Any) -> Any:
     array = as_array(value)
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if (kind == "f" and size <= 8) or kind in "iub" or _core.is_bfloat16(array.dtype):
+    if is_supported(array.dtype):
         return array
     raise TypeError(f"{function.name}: {name}: got dtype {array.dtype}; accepted: {SUPPORTED}")
-
-
-def _as_floats(array: Any, bfloat16: np.dtype[Any] | None) -> Any:
-    if array.dtype.kind not in "iub":
-        return array
-    # the ufunc alone would let a Python float parameter decide; the input's dtype shall, or a bfloat16 array beside it
-    dtype = np.tanh.resolve_dtypes((array.dtype, None))[-1]
-    return array.astype(_core.common_dtype([bfloat16, array.dtype]) if bfloat16 is not None else dtype, subok=True)
-
-
-def _common_dtype(arrays: list[Any]) -> np.dtype[Any]:
-    return _core.common_dtype([array.dtype for array in arrays])
-
-
-def _rounded(numbers: Any, dtype: np.dtype[Any]) -> Any:
-    """Float64 numbers in another dtype, rounded once; ``ml_dtypes`` goes to bfloat16 by way of float32, which is twice."""
-    if not _core.is_bfloat16(dtype):
-        return numbers.astype(dtype)
-    single = numbers.astype(np.float32)
-    cut = np.where(np.abs(single) > np.abs(numbers), np.nextafter(single, np.float32(0)), single)
-    # an odd last bit stands for all that was cut off, so no tie arises that was none
-    return (cut.view(np.uint32) | (cut != numbers)).view(np.float32).astype(dtype)
 
 
 def _along_axis(function: _core.ElementwiseFunction, name: str, operand: Any, x: Any, axis: int) -> Any:
@@ -195,7 +172,7 @@ def _check_output(
         raise ValueError(f"{function.name}: {name}: got shape {out.shape}; accepted: {shape}")
     if not out.flags.writeable:
         raise ValueError(f"{function.name}: {name}: got a read-only array; accepted: a writeable one")
-    result = np.dtype(options.get("dtype") or _common_dtype(inputs))
+    result = np.dtype(options.get("dtype") or common_dtype(inputs))
     casting = options.get("casting", "same_kind")
     if not np.can_cast(result, out.dtype, casting):
         raise TypeError(
@@ -254,7 +231,7 @@ def _with_operand_gradients(
 ) -> Any:
     """Gradients for x and for each per-channel operand: the latter summed, in float64, over what it broadcast to."""
     outputs = (out or ()) + (None,) * (1 + len(operands) - len(out or ()))
-    dtype = _common_dtype([*arrays, *operands])
+    dtype = common_dtype([*arrays, *operands])
     is_half = dtype.itemsize == 2
     if outputs[0] is not None:
         _check_output(function, "out", outputs[0], [*arrays, *operands], options)
@@ -275,7 +252,7 @@ def _with_operand_gradients(
     for operand, shape, terms, target in zip(operands, shapes, results[1:], outputs[1:], strict=True):
         with np.errstate(all="ignore"):
             total = _sum_over_channels(np.asarray(terms), operand, options.get("where", True)).reshape(shape)
-            stored = _stored(_rounded(total, dtype), target, {})
+            stored = _stored(rounded(total, dtype), target, {})
             gradients.append(stored[()] if was_scalar and target is None else stored)
     return (gradient if was_scalar or isinstance(gradient, np.ndarray) else np.asarray(gradient), *gradients)
 

@@ -1,7 +1,7 @@
 """float16 and bfloat16 whole: every number of 16 bits, and which results are not the correctly rounded ones.
 
-    >>> from half_precision import errors
-    >>> errors(fastact.gelu, "bfloat16").misrounded     # inputs, what they gave, and what would be right
+>>> from half_precision import errors
+>>> errors(fastact.gelu, "bfloat16").misrounded     # inputs, what they gave, and what would be right
 """
 
 from typing import NamedTuple

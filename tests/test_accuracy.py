@@ -1,8 +1,8 @@
 """Every value and gradient, on every backend and instruction set, against the truth.
 
 float64 and float32 against golden tables (mpmath, 1500 points per function and parameter set, dense at kinks, zeros of
-the derivative and where results become subnormal); float32 besides on every 4099th of all its bit patterns, and
-float16 and bfloat16 on all of them, against the reference in float64, which ``test_reference.py`` holds to the golden tables.
+the derivative and where results become subnormal); float32 besides on every 4099th of all its bit patterns, and float16
+and bfloat16 on all of them, against the reference in float64, which ``test_reference.py`` holds to the golden tables.
 
 Limits are the rows' (``Activation.ulp``, ``ulp_gradient``); the zeros of the derivatives are no exception to them.
 """
