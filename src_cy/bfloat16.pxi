@@ -14,8 +14,7 @@ cdef extern from "numpy/ufuncobject.h":
 
 cdef int bfloat16_number = -1           # no type has this number
 cdef object bfloat16_type = None
-# every function by its ufunc
-cdef dict functions = {}
+cdef dict functions_by_ufunc = {}
 # Python's own numbers, which are as precise as what stands beside them; and no type at all
 cdef frozenset WEAK = frozenset([bool, int, float, None])
 
@@ -27,9 +26,11 @@ cdef bint is_bfloat16_type(object scalar_type) except -1:
         module = sys.modules.get("ml_dtypes")
         if module is None or scalar_type is not getattr(module, "bfloat16", None):
             return False
-        bfloat16_type, bfloat16_number = scalar_type, numpy.dtype(scalar_type).num
-        for function in functions.values():
+        bfloat16_number = numpy.dtype(scalar_type).num
+        for function in list(functions_by_ufunc.values()):
             add_bfloat16_loop(function)
+        # last, so that a thread that comes in between does not rely on loops that are not there; it makes its own
+        bfloat16_type = scalar_type
     return scalar_type is bfloat16_type
 
 
@@ -79,7 +80,7 @@ cdef int promote(PyObject *ufunc, PyObject **operands, PyObject **signature, PyO
     """
     cdef int k
     try:
-        types = promoted_types(functions[<object> ufunc], operands, signature)
+        types = promoted_types(functions_by_ufunc[<object> ufunc], operands, signature)
     except TypeError:
         # no common type: NumPy's own message is about the call
         return -1
@@ -116,7 +117,7 @@ cdef object class_or_none(PyObject *cls):
 
 cdef int add_promoter(ElementwiseFunction function) except -1:
     """Let the ufunc ask ``promote`` whenever it has no loop for exactly the types that it was given."""
-    functions[function.ufunc] = function
+    functions_by_ufunc[function.ufunc] = function
     any_types = (None,) * function.ufunc.nargs
     PyUFunc_AddPromoter(function.ufunc, any_types, PyCapsule_New(<void *> promote, "numpy._ufunc_promoter", NULL))
     if bfloat16_type is not None:
