@@ -114,7 +114,11 @@ def extensions() -> list[Extension]:
         ["src_cy/core.pyx"],
         include_dirs=["src_cy", "fastact/include", numpy.get_include()],
         depends=["setup.py", *(str(path) for path in sorted(Path("src_cy").glob("*.[hp]*")))],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+            # promoters of ufuncs, which came with the oldest NumPy that we run with
+            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+        ],
         extra_compile_args=KERNEL_FLAGS[:-1],
     )
     embedding = Extension(

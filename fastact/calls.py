@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from . import _core
+from .dtypes import SUPPORTED, as_floats, common_dtype, is_supported, rounded
 from .exchange import as_array, as_output
 
-SUPPORTED = "float16, float32, float64, and integers and bools (computed as np.tanh does)"
 #: Keywords that go to the ufunc as they are.
 UFUNC_KEYWORDS = frozenset({"where", "casting", "order", "dtype", "subok", "signature", "sig"})
 
@@ -32,7 +32,7 @@ def general_call(function: _core.ElementwiseFunction, args: tuple[Any, ...], kwa
 
     was_scalar = not any(isinstance(value, np.ndarray) for value in given[:n_inputs])
     inputs = _checked_inputs(function, given[:n_inputs])
-    is_double = np.dtype(options.get("dtype") or np.result_type(*inputs)) == np.float64
+    is_double = np.dtype(options.get("dtype") or common_dtype(inputs)) == np.float64
     scalars = [function.check_scalar(k, value, is_double) for k, value in enumerate(given[n_inputs:])]
     function.prepare(int(is_double))
     arrays, operands = inputs[:n_arrays], inputs[n_arrays:]
@@ -111,14 +111,16 @@ def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> li
     """The inputs as arrays of floats.  Python numbers are weak, as in NumPy 2: they do not widen arrays beside them."""
     names = (*function.array_names, *function.operand_names)
     weak = [type(value) in (bool, int, float) for value in given]
+    if all(weak):
+        weak = [False] * len(weak)
     arrays = [
-        None if is_weak else _as_floats(function, name, value)
+        None if is_weak else _as_numbers(function, name, value)
         for name, value, is_weak in zip(names, given, weak, strict=True)
     ]
-    strong = [array.dtype for array in arrays if array is not None]
-    if not strong:
-        return [_as_floats(function, name, value) for name, value in zip(names, given, strict=True)]
-    dtype = np.result_type(*strong)
+    strong = [array for array in arrays if array is not None]
+    bfloat16 = next((array.dtype for array in strong if _core.is_bfloat16(array.dtype)), None)
+    arrays = [None if array is None else as_floats(array, bfloat16) for array in arrays]
+    dtype = common_dtype([array for array in arrays if array is not None])
     with np.errstate(all="ignore"):
         return [
             _weak_number(function, name, value, dtype) if array is None else array
@@ -128,19 +130,15 @@ def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> li
 
 def _weak_number(function: _core.ElementwiseFunction, name: str, value: Any, dtype: np.dtype[Any]) -> Any:
     try:
-        return np.asarray(value, dtype)
+        return rounded(np.asarray(float(value)), dtype)
     except OverflowError:
         raise ValueError(f"{function.name}: {name}: got {value!r}; accepted: a number that fits a float") from None
 
 
-def _as_floats(function: _core.ElementwiseFunction, name: str, value: Any) -> Any:
+def _as_numbers(function: _core.ElementwiseFunction, name: str, value: Any) -> Any:
     array = as_array(value)
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind == "f" and size <= 8:
+    if is_supported(array.dtype):
         return array
-    if kind in "iub":
-        # the ufunc alone would let a Python float parameter decide; the input's dtype shall
-        return array.astype(np.tanh.resolve_dtypes((array.dtype, None))[-1], subok=True)
     raise TypeError(f"{function.name}: {name}: got dtype {array.dtype}; accepted: {SUPPORTED}")
 
 
@@ -174,7 +172,7 @@ def _check_output(
         raise ValueError(f"{function.name}: {name}: got shape {out.shape}; accepted: {shape}")
     if not out.flags.writeable:
         raise ValueError(f"{function.name}: {name}: got a read-only array; accepted: a writeable one")
-    result = np.dtype(options.get("dtype") or np.result_type(*inputs))
+    result = np.dtype(options.get("dtype") or common_dtype(inputs))
     casting = options.get("casting", "same_kind")
     if not np.can_cast(result, out.dtype, casting):
         raise TypeError(
@@ -233,20 +231,21 @@ def _with_operand_gradients(
 ) -> Any:
     """Gradients for x and for each per-channel operand: the latter summed, in float64, over what it broadcast to."""
     outputs = (out or ()) + (None,) * (1 + len(operands) - len(out or ()))
-    dtype = np.result_type(*arrays, *operands)
+    dtype = common_dtype([*arrays, *operands])
+    is_half = dtype.itemsize == 2
     if outputs[0] is not None:
         _check_output(function, "out", outputs[0], [*arrays, *operands], options)
     for position, target in enumerate(outputs[1:]):
         if target is not None:
             _check_output(function, f"out[{position + 1}]", target, [np.empty(shapes[position], dtype)], {})
-    if dtype == np.float16:
-        # the terms of the sum are not to be rounded to float16
+    if is_half:
+        # the terms of the sum are not to be rounded to 16 bits
         arrays = [array.astype(np.float32) for array in arrays]
         operands = [operand.astype(np.float32) for operand in operands]
-    first = outputs[0] if dtype != np.float16 else None
+    first = outputs[0] if not is_half else None
     results = function.ufunc(*arrays, *operands, *scalars, out=(first, *[None] * len(operands)), **options)
     gradient = results[0]
-    if dtype == np.float16:
+    if is_half:
         # an overflow is no news, and where a mask leaves elements out, numbers of any kind stand in their places
         with np.errstate(all="ignore"):
             narrowed = np.asanyarray(gradient).astype(dtype)
@@ -255,7 +254,7 @@ def _with_operand_gradients(
     for operand, shape, terms, target in zip(operands, shapes, results[1:], outputs[1:], strict=True):
         with np.errstate(all="ignore"):
             total = _sum_over_channels(np.asarray(terms), operand, options.get("where", True)).reshape(shape)
-            stored = _stored(total.astype(dtype), target, {})
+            stored = _stored(rounded(total, dtype), target, {})
             gradients.append(stored[()] if was_scalar and target is None else stored)
     return (gradient if was_scalar or isinstance(gradient, np.ndarray) else np.asarray(gradient), *gradients)
 

@@ -17,7 +17,10 @@ from .catalogue import Activation
 if TYPE_CHECKING:
     from . import _core
 
-_DTYPES = "float16, float32 and float64 are computed as such (float16 in float32, rounded once); integers and bools as"
+_DTYPES = (
+    "float32 and float64 are computed as such, float16 and bfloat16 (`ml_dtypes`) in float32 and\n"
+    "    rounded once; integers and bools as"
+)
 
 
 def signature(function: _core.ElementwiseFunction) -> inspect.Signature:

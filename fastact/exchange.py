@@ -15,9 +15,15 @@ def as_array(value: Any) -> Any:
     """An input as an array: a view of its memory where it has any, or what NumPy makes of it."""
     if isinstance(value, np.ndarray):
         return value
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.from_dlpack(value)
-    return np.asarray(value)
+    has_dlpack = hasattr(value, "__dlpack__")
+    try:
+        return np.from_dlpack(value) if has_dlpack and not hasattr(value, "__array__") else np.asarray(value)
+    except (TypeError, RuntimeError):
+        # a PyTorch tensor, say, of bfloat16
+        view = _bfloat16_view(value) if has_dlpack else None
+        if view is None:
+            raise
+        return view
 
 
 def as_output(value: Any) -> Any:
@@ -26,8 +32,22 @@ def as_output(value: Any) -> Any:
         return value
     try:
         if hasattr(value, "__dlpack__"):
-            return np.from_dlpack(value)
+            try:
+                return np.from_dlpack(value)
+            except RuntimeError:
+                return _bfloat16_view(value)
         buffer = memoryview(value)
         return None if buffer.readonly else np.asarray(buffer)
     except (TypeError, BufferError):
+        return None
+
+
+def _bfloat16_view(value: Any) -> Any | None:
+    # not at the top, because hardly any process needs it
+    from .dlpack import bfloat16_view
+
+    try:
+        return bfloat16_view(value)
+    except (TypeError, ValueError, RuntimeError, BufferError):
+        # not for DLPack (another device, a tensor that needs a gradient): what NumPy said of it is the better message
         return None

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, calls, dispatch, threads
+from . import _core, dispatch, threads
 from .backends import cython_kernels
+from .dtypes import SUPPORTED, is_supported
 
 
 class Explanation(NamedTuple):
@@ -62,8 +63,8 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     """
     called = dispatch.find(function)
     array = np.asanyarray(x)
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(f"x: got dtype {array.dtype}; accepted: {calls.SUPPORTED}")
+    if not is_supported(array.dtype):
+        raise TypeError(f"x: got dtype {array.dtype}; accepted: {SUPPORTED}")
     computed = "float32" if np.tanh.resolve_dtypes((array.dtype, None))[-1].itemsize <= 4 else "float64"
     backend = dispatch.serving(called, computed)
     path, why = _path(called, x)
@@ -74,15 +75,15 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
         f"{array.size} elements, threads pay from {threshold}; "
         f"{threads.get_num_threads()} may be used ({threads.origin})"
     )
-    return Explanation(
-        called.name, str(array.dtype), backend, cython_kernels.instruction_set(), count, path, tuple(reasons)
-    )
+    # NumPy calls bfloat16 in the other byte order ">V2"
+    dtype = "bfloat16" if _core.is_bfloat16(array.dtype) else str(array.dtype)
+    return Explanation(called.name, dtype, backend, cython_kernels.instruction_set(), count, path, tuple(reasons))
 
 
 def _path(function: _core.ElementwiseFunction, x: Any) -> tuple[str, list[str]]:
     if type(x) is not np.ndarray:
         return "ufunc", [f"ufunc path: {type(x).__name__} is not exactly a NumPy array"]
-    if x.dtype.kind != "f" or x.dtype.itemsize > 8 or not x.dtype.isnative:
+    if x.dtype.kind in "iub" or not x.dtype.isnative:
         return "ufunc", [f"ufunc path: dtype {x.dtype} is converted first"]
     if not (x.flags.c_contiguous or x.flags.f_contiguous) or not x.flags.aligned:
         return "ufunc", ["ufunc path: the array is not dense, or not aligned"]

@@ -1,8 +1,8 @@
 """The C interface of ``fastact.h`` for Cython: ``from fastact cimport table``.
 
 For what the typed functions of ``fastact/__init__.pxd`` do not cover: activations by name, strided and 2-D operands,
-float16, a number of threads, kernels.  Call ``table.fastact_import()`` once, in the module's own code, before anything
-else here; compile with ``fastact.get_include()`` among the include directories.  The meaning of every field and
+float16, bfloat16, a number of threads, kernels.  Call ``table.fastact_import()`` once, in the module's own code, before
+anything else here; compile with ``fastact.get_include()`` among the include directories.  The meaning of every field and
 argument is in ``fastact.h``.
 """
 
@@ -32,6 +32,7 @@ cdef extern from "fastact.h" nogil:
         FASTACT_FLOAT32
         FASTACT_FLOAT64
         FASTACT_FLOAT16
+        FASTACT_BFLOAT16
 
     enum fastact_direction:
         FASTACT_FORWARD

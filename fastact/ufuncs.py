@@ -1,6 +1,7 @@
 """The true ``np.ufunc`` behind each public function, under the same name: ``fastact.ufuncs.gelu``.
 
 For code that wants a ufunc: its own array protocol, ``where=``, ``out=`` tuples, ``ufunc.types``, pickling by name.
+bfloat16 is among them in every call, but not in ``ufunc.types``, which lists NumPy's own types.
 Parameters are operands here, always given: ``fastact.ufuncs.elu(x, 1.0)``.
 """
 

@@ -128,6 +128,7 @@ cdef class ElementwiseFunction:
             raise ValueError(f"{self.name}: more than one per-channel operand, which nobody has needed yet")
         self.vectorcall = <vectorcallfunc> call_vector
         self.ufunc = make_ufunc(&self.entry, self.name.encode(), f"ufunc of fastact.{self.name}".encode())
+        add_promoter(self)
 
     # -- the kernel table -----------------------------------------------------------------------------------------
 
@@ -209,6 +210,8 @@ cdef class ElementwiseFunction:
             kind = FASTACT_FLOAT64
         elif type_number == NPY_HALF:
             kind = FASTACT_FLOAT16
+        elif type_number == bfloat16_number:
+            kind = FASTACT_BFLOAT16
         else:
             return None
         if kind != FASTACT_FLOAT64:
@@ -492,6 +495,7 @@ cdef double single(double number) noexcept nogil:
     return rounded
 
 
+include "bfloat16.pxi"
 include "table.pxi"
 
 cdef str OUT = sys.intern("out")

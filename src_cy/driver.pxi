@@ -1,7 +1,7 @@
 # The driver: takes any kernel and any strided operands of one dtype and does the rest.
 #
 # It splits the work over threads, hands dense operands to the kernel as they are, and moves everything else (strided,
-# broadcast, unaligned, float16) through block buffers that stay in the L1 cache.  The last elements, fewer than
+# broadcast, unaligned, half precision) through block buffers that stay in the L1 cache.  The last elements, fewer than
 # GRANULE, go through padded buffers and the same kernel, so an element's bits never depend on where it stands.
 # A kernel never knows of any of this.
 
@@ -19,7 +19,7 @@ cdef extern from "pool.h" nogil:
     int has_threads "fastact_has_threads"()
 
 cdef extern from "elements.h" nogil:
-    enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16
+    enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
     Py_ssize_t element_size "fastact_element_size"(int kind)
     Py_ssize_t computed_size "fastact_computed_size"(int kind)
     void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)
@@ -92,7 +92,7 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
     cdef int k, other
     for k in range(n_operands):
         buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
-        buffered[k] = (steps[k] != size or kind == FASTACT_FLOAT16 or (<size_t> data[k] & <size_t> (size - 1)) != 0)
+        buffered[k] = (steps[k] != size or size != computed or (<size_t> data[k] & <size_t> (size - 1)) != 0)
         constant_ready[k] = False
         if kernel.distinct and k >= n_inputs:
             for other in range(n_inputs):

@@ -1,8 +1,8 @@
 /* Moving elements between an array and a kernel's block buffer: strides, unaligned addresses, half precision.
  *
- * The step is in bytes and may be anything; elements go through memcpy, so no address need be aligned.  float16 is
- * widened exactly and narrowed once, to nearest even, by integer arithmetic that keeps subnormals whatever the
- * flush-to-zero mode, and that compilers vectorise.
+ * The step is in bytes and may be anything; elements go through memcpy, so no address need be aligned.  float16 and
+ * bfloat16 are widened exactly and narrowed once, to nearest even, by integer arithmetic that keeps subnormals whatever
+ * the flush-to-zero mode, and that compilers vectorise.
  */
 #ifndef FASTACT_ELEMENTS_H
 #define FASTACT_ELEMENTS_H
@@ -30,7 +30,7 @@ static inline uint32_t fastact_bits_of_float(float value)
     return bits;
 }
 
-static inline float fastact_widen(uint16_t half)
+static inline float fastact_widen_float16(uint16_t half)
 {
     uint32_t magnitude = half & 0x7fffu;
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
@@ -41,7 +41,7 @@ static inline float fastact_widen(uint16_t half)
     return fastact_float_of_bits(bits | sign);
 }
 
-static inline uint16_t fastact_narrow(float value)
+static inline uint16_t fastact_narrow_float16(float value)
 {
     uint32_t bits = fastact_bits_of_float(value);
     uint32_t sign = bits & 0x80000000u;
@@ -54,12 +54,23 @@ static inline uint16_t fastact_narrow(float value)
     return (uint16_t)(half | (sign >> 16));
 }
 
-static inline ptrdiff_t fastact_element_size(int kind)
+/* bfloat16 is the upper half of a float32, subnormals and NaN included. */
+static inline float fastact_widen_bfloat16(uint16_t half) { return fastact_float_of_bits((uint32_t)half << 16); }
+
+static inline uint16_t fastact_narrow_bfloat16(float value)
 {
-    return kind == FASTACT_FLOAT64 ? 8 : (kind == FASTACT_FLOAT16 ? 2 : 4);
+    uint32_t bits = fastact_bits_of_float(value);
+    uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u); /* from the largest number on it carries into infinity */
+    uint32_t quiet = bits | 0x400000u;                       /* or a NaN might lose all that tells it from infinity */
+    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
 }
 
-/* What a kernel sees of an element: float16 is computed in float32. */
+static inline ptrdiff_t fastact_element_size(int kind)
+{
+    return kind == FASTACT_FLOAT64 ? 8 : (kind == FASTACT_FLOAT32 ? 4 : 2);
+}
+
+/* What a kernel sees of an element: float16 and bfloat16 are computed in float32. */
 static inline ptrdiff_t fastact_computed_size(int kind) { return kind == FASTACT_FLOAT64 ? 8 : 4; }
 
 /* Volatile, so that the compiler does not move the rounding, and the flag it raises, out of fp_enter ... fp_leave. */
@@ -77,15 +88,36 @@ static inline double fastact_round_to_float32(double number)
         memcpy((to) + i * (to_step), &element, sizeof element);                                                       \
     }
 
-static inline void fastact_gather(int kind, const char *array, ptrdiff_t step, ptrdiff_t count, char *buffer)
+#define FASTACT_CONVERT(from_type, from, from_step, convert, to_type, to, to_step)                                     \
+    for (ptrdiff_t i = 0; i < count; i++) {                                                                           \
+        from_type before;                                                                                             \
+        memcpy(&before, (from) + i * (from_step), sizeof before);                                                     \
+        to_type after = convert(before);                                                                              \
+        memcpy((to) + i * (to_step), &after, sizeof after);                                                           \
+    }
+
+/* A loop of its own for dense elements: only one whose step is written down becomes SIMD. */
+#define FASTACT_WIDEN(convert)                                                                                         \
+    if (step == 2) {                                                                                                  \
+        FASTACT_CONVERT(uint16_t, array, 2, convert, float, buffer, 4)                                                \
+    } else {                                                                                                          \
+        FASTACT_CONVERT(uint16_t, array, step, convert, float, buffer, 4)                                             \
+    }
+
+#define FASTACT_NARROW(convert)                                                                                        \
+    if (step == 2) {                                                                                                  \
+        FASTACT_CONVERT(float, buffer, 4, convert, uint16_t, array, 2)                                                \
+    } else {                                                                                                          \
+        FASTACT_CONVERT(float, buffer, 4, convert, uint16_t, array, step)                                             \
+    }
+
+static inline void fastact_gather(int kind, const char *restrict array, ptrdiff_t step, ptrdiff_t count,
+                                  char *restrict buffer)
 {
     if (kind == FASTACT_FLOAT16) {
-        for (ptrdiff_t i = 0; i < count; i++) {
-            uint16_t half;
-            memcpy(&half, array + i * step, sizeof half);
-            float value = fastact_widen(half);
-            memcpy(buffer + i * 4, &value, sizeof value);
-        }
+        FASTACT_WIDEN(fastact_widen_float16)
+    } else if (kind == FASTACT_BFLOAT16) {
+        FASTACT_WIDEN(fastact_widen_bfloat16)
     } else if (step == fastact_element_size(kind)) {
         memcpy(buffer, array, (size_t)(count * step));
     } else if (kind == FASTACT_FLOAT64) {
@@ -95,15 +127,13 @@ static inline void fastact_gather(int kind, const char *array, ptrdiff_t step, p
     }
 }
 
-static inline void fastact_scatter(int kind, const char *buffer, ptrdiff_t count, char *array, ptrdiff_t step)
+static inline void fastact_scatter(int kind, const char *restrict buffer, ptrdiff_t count, char *restrict array,
+                                   ptrdiff_t step)
 {
     if (kind == FASTACT_FLOAT16) {
-        for (ptrdiff_t i = 0; i < count; i++) {
-            float value;
-            memcpy(&value, buffer + i * 4, sizeof value);
-            uint16_t half = fastact_narrow(value);
-            memcpy(array + i * step, &half, sizeof half);
-        }
+        FASTACT_NARROW(fastact_narrow_float16)
+    } else if (kind == FASTACT_BFLOAT16) {
+        FASTACT_NARROW(fastact_narrow_bfloat16)
     } else if (step == fastact_element_size(kind)) {
         memcpy(array, buffer, (size_t)(count * step));
     } else if (kind == FASTACT_FLOAT64) {

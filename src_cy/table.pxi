@@ -3,8 +3,6 @@
 # Everything in it runs without the GIL, on any thread, and answers with a status.  All checks are made here, before the
 # driver is called; what they know of memory is in operands.h.  A field may be appended, never moved (see the header).
 
-from cpython.pycapsule cimport PyCapsule_New
-
 cdef extern from "operands.h" nogil:
     ctypedef struct fastact_input:
         const void *data
@@ -114,9 +112,9 @@ cdef const void *table_find(const char *activation, int direction) noexcept nogi
 
 
 cdef int check_dtype(const Entry *entry, int dtype) noexcept nogil:
-    if not 0 <= dtype <= FASTACT_FLOAT16:
-        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got %d; accepted: 0 (float32), 1 (float64), 2 (float16)",
-                            entry.name, dtype)
+    if not 0 <= dtype <= FASTACT_BFLOAT16:
+        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got %d; accepted: 0 (float32), 1 (float64), 2 (float16), "
+                            "3 (bfloat16)", entry.name, dtype)
     return FASTACT_OK
 
 
@@ -129,9 +127,10 @@ cdef int table_kernel(const void *function, int dtype, kernel_function *kernel) 
     status = check_dtype(entry, dtype)
     if status != FASTACT_OK:
         return status
-    if dtype == FASTACT_FLOAT16:
-        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got 2 (float16), which has no kernel of its own: it is "
-                            "computed in float32; accepted: 0 (float32), 1 (float64)", entry.name)
+    if dtype != FASTACT_FLOAT32 and dtype != FASTACT_FLOAT64:
+        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got %d (%s), which has no kernel of its own: it is "
+                            "computed in float32; accepted: 0 (float32), 1 (float64)", entry.name, dtype,
+                            "float16" if dtype == FASTACT_FLOAT16 else "bfloat16")
     found = entry.active[dtype]
     if found is NULL:
         found = resolve(entry, dtype)

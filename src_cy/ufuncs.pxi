@@ -48,7 +48,7 @@ cdef Py_ssize_t end_of_run(int kind, const char *address, Py_ssize_t step, Py_ss
 
 
 cdef object make_ufunc(Entry *entry, bytes name, bytes doc):
-    """A ufunc over float16, float32 and float64; what it points to is never freed, like the ufunc itself."""
+    """A ufunc over float16, float32 and float64 (and bfloat16, see bfloat16.pxi); nothing it points to is ever freed."""
     cdef int n_kinds = 3, k, operand
     cdef int n_in = entry.n_inputs + entry.n_scalars, n_operands = n_in + entry.n_outputs
     cdef PyUFuncGenericFunction *loops = <PyUFuncGenericFunction *> malloc(n_kinds * sizeof(PyUFuncGenericFunction))

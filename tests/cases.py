@@ -14,6 +14,11 @@ from fastact._kernels import base
 from fastact.backends import cython_kernels
 from fastact.catalogue import ACTIVATIONS, NON_NEGATIVE, POSITIVE
 
+try:
+    import ml_dtypes
+except ImportError:
+    ml_dtypes = None
+
 ROWS = list(ACTIVATIONS)
 #: Every public callable, forward and backward.
 FUNCTIONS = list(dispatch.FUNCTIONS.values())
@@ -25,7 +30,9 @@ ROWS_AND_DIRECTIONS = [(row, direction) for row in ROWS for direction in row.dir
 #: What a direction is called in ``reference.py``.
 SUFFIX = {"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}
 DTYPES = ("float32", "float64")
-ALL_DTYPES = ("float16", *DTYPES)
+#: What is computed in float32; bfloat16 where there is ml_dtypes, without which nobody has an array of it.
+HALF_DTYPES = ("float16",) if ml_dtypes is None else ("float16", "bfloat16")
+ALL_DTYPES = (*DTYPES, *HALF_DTYPES)
 
 #: The instruction sets that this machine runs and FASTACT_MAX_ISA allows, best first.
 _HIGHEST = cython_kernels.INSTRUCTION_SETS.index(cython_kernels.highest_allowed())
@@ -35,6 +42,11 @@ BACKENDS = [
     *(f"cython.{level}" for level in reversed(LEVELS)),
     *(name for name in ("numba", "numpy") if dispatch.why_unavailable(name) is None),
 ]
+
+
+def finfo(dtype):
+    """np.finfo, which knows nothing of bfloat16."""
+    return ml_dtypes.finfo(dtype) if np.dtype(dtype).name == "bfloat16" else np.finfo(dtype)
 
 
 def parameter_sets(row, direction="forward"):
@@ -82,10 +94,11 @@ def samples(dtype, count, seed=0):
     random = np.random.default_rng(seed)
     middle = random.normal(0, 2, count)
     tails = random.uniform(-110, 110, count)
-    with np.errstate(over="ignore"):
+    # ml_dtypes asks in float32 whether a number is finite, which a signalling NaN minds
+    with np.errstate(over="ignore", invalid="ignore"):
         anything = random.integers(0, 256, (count, dtype.itemsize), dtype=np.uint8).view(dtype)[:, 0]
         kinds = np.stack([middle, middle, tails, np.where(random.random(count) < 0.5, 0.0, -0.0)]).astype(dtype)
-    kinds = np.concatenate([kinds, np.where(np.isfinite(anything), anything, dtype.type(-1))[None]])
+        kinds = np.concatenate([kinds, np.where(np.isfinite(anything), anything, dtype.type(-1))[None]])
     return kinds[random.choice(5, count, p=[0.4, 0.2, 0.2, 0.05, 0.15]), np.arange(count)]
 
 

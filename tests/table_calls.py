@@ -15,7 +15,7 @@ from extensions import C_SOURCES, HEADERS, compile_extension, load_extension
 from fastact import catalogue
 
 OK, NULL, LENGTH, NAME, DTYPE, DIRECTION, OPERANDS, PARAMETER, STRIDE, OVERLAP, THREADS, NO_KERNEL, VERSION = range(13)
-DTYPE_NUMBERS = {"float32": 0, "float64": 1, "float16": 2}
+DTYPE_NUMBERS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3}
 DIRECTION_NUMBERS = {direction: number for number, direction in enumerate(catalogue.DIRECTIONS)}
 
 

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, parameter_sets
+from cases import ALL_DTYPES, FUNCTIONS, HALF_DTYPES, parameter_sets
 
 from fastact.catalogue import NON_NEGATIVE, POSITIVE
 
@@ -76,7 +76,7 @@ def test_dtype(function, kind):
         pytest.skip("long double is double here")
     good = np.ones(bad.shape, "f4")
     position = len(function.array_names) - 1
-    words = (str(bad.dtype), "accepted: ", "float16", "float32", "float64")
+    words = (str(bad.dtype), "accepted: ", "bfloat16", "float16", "float32", "float64")
     call = arguments(function, good)
     call[position] = bad
     name = function.array_names[-1]
@@ -263,7 +263,7 @@ def test_parameters(function, make, dtype):
                 refuses(error, function, *words, call=by_name, arrays=[x, out], case=repr(bad))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", *HALF_DTYPES])
 @EVERY_WAY
 @pytest.mark.parametrize("function", SCALAR_FUNCTIONS, ids=lambda function: function.name)
 def test_parameters_in_the_precision_that_computes(function, make, dtype):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, bits, call, inputs
+from cases import ALL_DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, bits, call, finfo, inputs
 from interpreters import run_python
 
 import fastact
@@ -53,7 +53,7 @@ NASTY = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.03, -88.0, 89.0, -103.
 
 
 def nasty(dtype, count):
-    limits = np.finfo(dtype)
+    limits = finfo(dtype)
     extremes = (limits.max, limits.min, limits.tiny, -limits.tiny, limits.smallest_subnormal)
     return np.resize(np.array([*NASTY, *extremes], dtype), count)
 
@@ -122,7 +122,7 @@ def test_traps_of_the_caller(two_threads):
     """A program that has itself killed at invalid operations, overflows and divisions by zero survives our calls."""
     run_python("""
         import ctypes, ctypes.util, sys
-        from cases import PLAIN_FUNCTIONS
+        from cases import ALL_DTYPES, PLAIN_FUNCTIONS
         from test_floating_point_state import LIBM, operands, read_mxcsr
         import fastact
 
@@ -130,7 +130,7 @@ def test_traps_of_the_caller(two_threads):
         cases = []
         for function in PLAIN_FUNCTIONS:
             function.parallel_from = (1024, 1024)
-            for dtype in ("float16", "float32", "float64"):
+            for dtype in ALL_DTYPES:
                 for count in (5, 4099):
                     cases.append((function, operands(function, dtype, count)))
         invalid, division_by_zero, overflow, underflow = 1, 4, 8, 16
@@ -206,7 +206,7 @@ def test_workers_take_the_callers_mode_each_time(two_threads):
 
 def normal(array):
     """Whether numbers are normal, and the rounding errors of products of their size are as well."""
-    limits = np.finfo(array.dtype)
+    limits = finfo(array.dtype)
     return np.abs(array) >= limits.tiny / limits.eps * 256
 
 

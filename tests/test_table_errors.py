@@ -92,7 +92,7 @@ CALL_MISTAKES = [
             (0, MOST),
         )
     ),
-    *(({"dtype": n}, DTYPE, f"dtype: got {n};") for n in (-1, 3, INT_MOST, INT_LEAST)),
+    *(({"dtype": n}, DTYPE, f"dtype: got {n};") for n in (-1, 4, INT_MOST, INT_LEAST)),
     *(({"threads": n}, THREADS, f"threads: got {n};") for n in (-1, 1025, INT_MOST, INT_LEAST)),
     *(({"n_inputs": n}, OPERANDS, f"n_inputs, n_outputs: got {n}, 1;") for n in (-1, 0, 1, 3, INT_MOST, INT_LEAST)),
     *(({"n_outputs": n}, OPERANDS, f"n_inputs, n_outputs: got 2, {n};") for n in (-1, 0, 2, INT_MOST, INT_LEAST)),
@@ -129,7 +129,7 @@ def test_no_function_and_no_call(harness):
     kernel = ctypes.c_void_p(7)
     assert_refused(harness, arena, harness.kernel(None, 0, ctypes.byref(kernel)), NULL, "function: got NULL")
     assert_refused(harness, arena, harness.kernel(relu, 0, None), NULL, "kernel: got NULL")
-    for dtype in (-1, 3, INT_MOST, INT_LEAST):
+    for dtype in (-1, 4, INT_MOST, INT_LEAST):
         status = harness.kernel(relu, dtype, ctypes.byref(kernel))
         assert_refused(harness, arena, status, DTYPE, f"relu: dtype: got {dtype};")
     assert kernel.value == 7
@@ -163,7 +163,7 @@ def counts(function):
 
 APPLY_MISTAKES = [
     *(({"count": n}, LENGTH, f"count: got {n};") for n in (-1, LEAST, MOST, MOST // 8, 2**61, 2**54)),
-    *(({"dtype": n}, DTYPE, f"dtype: got {n};") for n in (-1, 3, INT_MOST, INT_LEAST)),
+    *(({"dtype": n}, DTYPE, f"dtype: got {n};") for n in (-1, 4, INT_MOST, INT_LEAST)),
     *(({"threads": n}, THREADS, f"threads: got {n};") for n in (-1, 1025, INT_MOST, INT_LEAST)),
     *(({"n_parameters": n}, PARAMETER, f"n_parameters: got {n};") for n in (-1, 2, INT_MOST, INT_LEAST)),
     ({"inputs": None}, NULL, "inputs: got NULL"),
@@ -543,7 +543,7 @@ class Fuzz:
         return STRIDE
 
     def one(self):
-        function, dtype = FUNCTIONS[self.below(len(FUNCTIONS))], ALL_DTYPES[self.below(3)]
+        function, dtype = FUNCTIONS[self.below(len(FUNCTIONS))], ALL_DTYPES[self.below(len(ALL_DTYPES))]
         n_inputs, n_outputs = counts(function)
         shape = 1 + self.below(self.most_rows), 1 + self.below(self.most_columns)
         views = []
@@ -595,4 +595,4 @@ def test_at_random_on_threads(harness, two_threads):
 
 def test_dtype_numbers():
     """So that a wrong number in a test here is not taken for a refusal."""
-    assert sorted(DTYPE_NUMBERS.values()) == [0, 1, 2]
+    assert sorted(DTYPE_NUMBERS.values()) == [0, 1, 2, 3]

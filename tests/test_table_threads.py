@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import table_calls
-from cases import FUNCTIONS, assert_same_bits
+from cases import ALL_DTYPES, FUNCTIONS, assert_same_bits
 from extensions import C_SOURCES, COMPILERS, compile_c, needs_gcc, needs_tasks
 from interpreters import run_python
 from table_calls import OK, dense_result
@@ -59,7 +59,7 @@ def openmp_harness_file(tmp_path_factory):
 # --- many callers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
 def test_eight_foreign_threads_at_once(harness, two_threads, dtype):
     """Threads of pthread_create, which Python has never seen; every repetition is compared."""
     x = np.linspace(-8, 8, 20011).astype(dtype)

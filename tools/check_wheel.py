@@ -21,6 +21,7 @@ import environments  # noqa: E402  (from tests/, which is no package)
 
 CHOSEN = [
     "tests/test_accuracy.py",
+    "tests/test_bfloat16.py",
     "tests/test_cli.py",
     "tests/test_embedding.py",
     "tests/test_errors.py",

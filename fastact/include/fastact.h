@@ -64,7 +64,9 @@ enum fastact_status {
     FASTACT_ERROR_MEMORY = 13     /* no memory for a temporary */
 };
 
-enum fastact_dtype { FASTACT_FLOAT32 = 0, FASTACT_FLOAT64 = 1, FASTACT_FLOAT16 = 2 };
+/* float16 and bfloat16 are 16 bits each, computed in float32 and rounded once.  A package from before bfloat16 answers
+ * FASTACT_ERROR_DTYPE to it. */
+enum fastact_dtype { FASTACT_FLOAT32 = 0, FASTACT_FLOAT64 = 1, FASTACT_FLOAT16 = 2, FASTACT_BFLOAT16 = 3 };
 
 /* f(x); grad * f'(x) from the input; grad * f'(x) from the output y, for the activations that have it. */
 enum fastact_direction { FASTACT_FORWARD = 0, FASTACT_BACKWARD = 1, FASTACT_BACKWARD_FROM_OUTPUT = 2 };

@@ -1,0 +1,45 @@
+"""Which dtypes the functions take, in which of them a call computes, and how numbers get there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core
+
+SUPPORTED = "bfloat16, float16, float32, float64, and integers and bools (computed as np.tanh does)"
+
+
+def is_supported(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype are computed, as they are or as floats."""
+    # some of ml_dtypes' small floats are of kind "f", but no np.floating
+    is_float = issubclass(dtype.type, np.floating) and dtype.itemsize <= 8
+    return is_float or dtype.kind in "iub" or _core.is_bfloat16(dtype)
+
+
+def common_dtype(arrays: list[Any]) -> np.dtype[Any]:
+    """The dtype in which these arrays are computed together."""
+    return _core.common_dtype([array.dtype for array in arrays])
+
+
+def as_floats(array: Any, bfloat16: np.dtype[Any] | None) -> Any:
+    """An array whose dtype is supported as one of floats; ``bfloat16`` is that dtype if an array beside it has it."""
+    if array.dtype.kind not in "iub":
+        return array
+    # the ufunc alone would let a Python float parameter decide; the input's dtype shall, or what stands beside it
+    if bfloat16 is not None:
+        dtype = _core.common_dtype([bfloat16, array.dtype])
+    else:
+        dtype = np.tanh.resolve_dtypes((array.dtype, None))[-1]
+    return array.astype(dtype, subok=True)
+
+
+def rounded(numbers: Any, dtype: np.dtype[Any]) -> Any:
+    """Float64 numbers in another dtype, rounded once; ml_dtypes goes to bfloat16 by way of float32, which is twice."""
+    if not _core.is_bfloat16(dtype):
+        return numbers.astype(dtype)
+    single = numbers.astype(np.float32)
+    cut = np.where(np.abs(single) > np.abs(numbers), np.nextafter(single, np.float32(0)), single)
+    # an odd last bit stands for all that was cut off, so no tie arises that was none
+    return (cut.view(np.uint32) | (cut != numbers)).view(np.float32).astype(dtype)
