@@ -17,10 +17,8 @@ from .catalogue import Activation
 if TYPE_CHECKING:
     from . import _core
 
-_DTYPES = (
-    "float32 and float64 are computed as such, float16 and bfloat16 (`ml_dtypes`) in float32 and\n"
-    "    rounded once; integers and bools as"
-)
+_DTYPES = """float32 and float64 are computed as such, float16 and bfloat16 (of `ml_dtypes`)
+    in float32 and rounded once; integers and bools as `numpy.tanh` does."""
 
 
 def signature(function: _core.ElementwiseFunction) -> inspect.Signature:
@@ -62,8 +60,8 @@ def _parameters(function: _core.ElementwiseFunction) -> str:
     lines = ["Parameters", "----------"]
     texts = {
         "grad": "Gradient of the loss with regard to the output.",
-        "x": f"Input of any shape. {_DTYPES}\n    `numpy.tanh` does.",
-        "y": f"Output of `{function.row.name}`. {_DTYPES}\n    `numpy.tanh` does.",
+        "x": f"Input of any shape. {_DTYPES}",
+        "y": f"Output of `{function.row.name}`. {_DTYPES}",
     }
     for name in function.array_names:
         lines += [f"{name} : array_like", f"    {texts[name]}"]
