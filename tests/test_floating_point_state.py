@@ -177,45 +177,36 @@ def test_import_changes_no_mode(state):
     """Nor do the backends' first uses, of which Numba's starts a compiler; in no thread, old or new."""
     run_python(f"""
         import threading
+        from concurrent.futures import ThreadPoolExecutor
+
         import numpy as np
         from mxcsr import ALL_FLAGS, read_mxcsr, write_mxcsr
 
         def check(when):
             assert (read_mxcsr() ^ {state}) & ~ALL_FLAGS == 0, (when, hex(read_mxcsr()))
 
-        def wait():
-            ready.wait()
+        def check_after_the_calls():
+            called.wait()
             check("in a thread from before the import")
 
-        def in_thread(target):
-            failures = []
-
-            def run():
-                try:
-                    target()
-                except BaseException as failure:
-                    failures.append(failure)
-
-            thread = threading.Thread(target=run)
-            thread.start()
-            return lambda: (thread.join(), [print(f) for f in failures], failures or True)[-1] is True
-
         write_mxcsr({state})
-        ready = threading.Event()
-        older = in_thread(wait)
-        import fastact
-        check("after the import")
-        fastact.set_num_threads(2)
-        x = np.linspace(-9, 9, 200_000, dtype="float32")
-        for name in fastact.available_backends():
-            fastact.set_backend(name)
-            fastact.gelu(x[:5000])
-            fastact.gelu(x[::2])
-            check(f"after calls on {{name}}")
-        fastact.gelu(x)
-        ready.set()
-        assert older()
-        assert in_thread(lambda: check("in a new thread"))()
+        called = threading.Event()
+        with ThreadPoolExecutor(1) as older, ThreadPoolExecutor(1) as newer:
+            try:
+                waiting = older.submit(check_after_the_calls)
+                import fastact
+                check("after the import")
+                fastact.set_num_threads(2)
+                x = np.linspace(-9, 9, 200_000, dtype="float32")
+                for name in fastact.available_backends():
+                    fastact.set_backend(name)
+                    fastact.gelu(x[:5000])
+                    fastact.gelu(x[::4])
+                    check(f"after calls on {{name}}")
+            finally:
+                called.set()
+            waiting.result()
+            newer.submit(check, "in a new thread").result()
         """)
 
 
