@@ -34,11 +34,13 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
     cdef Py_ssize_t position = 0, channel = 0, rows = 0, stop, i
     cdef double partial
     cdef double *block
+    cdef fp_state caller
     memset(sums, 0, channels.count * sizeof(double))
     if channels.inner == 1 and channels.count > 1:
         block = <double *> calloc(channels.count, sizeof(double))
         if block is NULL:
             return -1
+        caller = fp_enter()
         while position < n:
             for i in range(channels.count):
                 block[i] += term(kind, terms, position + i)
@@ -49,8 +51,10 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
                     sums[i] += block[i]
                     block[i] = 0.0
                 rows = 0
+        fp_leave(caller)
         free(block)
         return 0
+    caller = fp_enter()
     while position < n:
         stop = min(n, position + channels.inner)
         while position < stop:
@@ -60,6 +64,7 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
             sums[channel] += partial
             position = min(stop, position + SUM_BLOCK)
         channel = channel + 1 if channel + 1 < channels.count else 0
+    fp_leave(caller)
     return 0
 
 

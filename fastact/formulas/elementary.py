@@ -132,17 +132,22 @@ def exponential_minus_one_multiple(x, factor):
 # --- log1p ------------------------------------------------------------------------------------------------------------
 
 
-def scaled_log1p(tail, tail_error):
-    """log(1 + e) * EXP_SCALE for 0 <= e <= 1, with e * EXP_SCALE = tail + tail_error.
-
-    What the rounding of e took counts 1 / (1 + e) times, which is about 1 - e / 2.
-    """
-    e = tail * EXP_UNSCALE
+def log1p_quotient(e):
+    """log(1 + e) / e for 0 <= e <= 1."""
     q = e - 0.5
-    slope = LOG1P_SLOPE(q)
-    quotient = LOG1P_QUOTIENT + q * slope
-    quotient_error = correction((LOG1P_QUOTIENT - quotient) + q * slope)
-    return tail * quotient + correction(tail * quotient_error + tail_error * (1.0 - 0.5 * e))
+    return LOG1P_QUOTIENT + q * LOG1P_SLOPE(q)
+
+
+def log1p_quotient_rest(e, rounded):
+    """What ``rounded``, the result of log1p_quotient, leaves out."""
+    q = e - 0.5
+    return (LOG1P_QUOTIENT - rounded) + q * LOG1P_SLOPE(q)
+
+
+def sum_rest(a, b, rounded):
+    """What ``rounded`` = a + b leaves out, whichever of both is larger."""
+    b_seen = rounded - a
+    return (a - (rounded - b_seen)) + (b - b_seen)
 
 
 # --- 1 + exp, and what is divided by it -------------------------------------------------------------------------------
@@ -195,11 +200,6 @@ def logistic_derivative_multiple(a, factor):
 # --- gradients with a zero --------------------------------------------------------------------------------------------
 
 
-def scaled_one_plus_squared(tail):
-    """(1 + e)**2 * EXP_SCALE for tail = e * EXP_SCALE: with one rounding that matters where e is small, not three."""
-    return EXP_SCALE + tail * (2.0 + tail * EXP_UNSCALE)
-
-
 def product(a, b, c):
     """a * b * c rounded once."""
     inner = a * b
@@ -207,16 +207,16 @@ def product(a, b, c):
     return result + correction(multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
 
 
-def quotient(a, a_error, b, denominator, denominator_error):
-    """(a + a_error) * b / (denominator + denominator_error) rounded once.
+def quotient(a, a_error, b, b_error, denominator, denominator_error):
+    """(a + a_error) * (b + b_error) / (denominator + denominator_error) rounded once.
 
-    Gradients with a zero are products of a dozen roundings; these four, at half a unit or more each, can be had back
+    Gradients with a zero are products of a dozen roundings; these five, at half a unit or more each, can be had back
     for a few FMAs.
     """
     reciprocal = 1.0 / denominator
     top = a * b
     result = top * reciprocal
-    top_error = correction(multiply_subtract(a, b, top) + a_error * b)
+    top_error = correction(multiply_subtract(a, b, top) + a_error * b + a * b_error)
     short = top_error - correction(multiply_subtract(result, denominator, top) + result * denominator_error)
     return result + short * reciprocal
 

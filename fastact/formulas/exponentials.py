@@ -5,13 +5,15 @@ from .elementary import (
     LOWEST,
     UPPER_CUT,
     exponential_minus_one_multiple,
+    log1p_quotient,
+    log1p_quotient_rest,
     logistic_multiple,
     nearest_exponent,
     reduced_sum,
     scaled_exponential_error_from,
     scaled_exponential_from,
     scaled_exponential_multiple,
-    scaled_log1p,
+    sum_rest,
 )
 from .primitives import Constant, absolute, correction, multiply_subtract
 
@@ -49,9 +51,20 @@ def softplus(x, beta):
     shifted = nearest_exponent(argument)
     r = reduced_sum(argument, -error if t > 0.0 else error, shifted)
     tail = scaled_exponential_from(r, shifted, 1.0)
-    logarithm = scaled_log1p(tail, correction(scaled_exponential_error_from(r, shifted, 1.0, tail)))
+    e = tail * EXP_UNSCALE
+    quotient = log1p_quotient(e)
+    logarithm = tail * quotient
+    # what the rounding of e took counts 1 / (1 + e) times, which is about 1 - e / 2
+    tail_rest = correction(scaled_exponential_error_from(r, shifted, 1.0, tail) * (1.0 - 0.5 * e))
+    product_rest = correction(multiply_subtract(tail, quotient, logarithm) + tail * log1p_quotient_rest(e, quotient))
     # a division, not a product with 1 / beta: one rounding, and none for beta = 1
-    return (x if t > 0.0 else 0.0) + logarithm * HALF_UNSCALE / beta * HALF_UNSCALE
+    scaled = logarithm * HALF_UNSCALE / beta
+    division_rest = correction(multiply_subtract(scaled, beta, logarithm * HALF_UNSCALE))
+    scaled_rest = correction(((product_rest + tail_rest) * HALF_UNSCALE - division_rest) / beta)
+    bend = scaled * HALF_UNSCALE
+    line = x if t > 0.0 else 0.0
+    result = line + bend
+    return result + correction(sum_rest(line, bend, result) + scaled_rest * HALF_UNSCALE)
 
 
 def softplus_gradient(x, beta):

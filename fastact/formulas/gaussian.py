@@ -37,6 +37,7 @@ from .elementary import (
     reduced_difference,
     scaled_exponential_error_from,
     scaled_exponential_from,
+    sum_rest,
 )
 from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
@@ -116,14 +117,29 @@ def gelu_tanh_gradient(x):
     reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
     r = reduced + correction(GELU_TANH_PIVOT_LOW - error)
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
-    slope = GELU_TANH_PLACE_SLOPE + GELU_TANH_TRIPLE_CUBIC * (a * (GELU_TANH_PLACE + a))
+    to_place = GELU_TANH_PLACE - a
+    to_place_rest = correction(sum_rest(GELU_TANH_PLACE, -a, to_place))
+    both = GELU_TANH_PLACE + a
+    squares = a * both
+    squares_rest = correction(multiply_subtract(a, both, squares) + a * sum_rest(GELU_TANH_PLACE, a, both))
+    steeper = GELU_TANH_TRIPLE_CUBIC * squares
+    slope = GELU_TANH_PLACE_SLOPE + steeper
+    steeper_rest = correction(
+        multiply_subtract(GELU_TANH_TRIPLE_CUBIC, squares, steeper) + GELU_TANH_TRIPLE_CUBIC * squares_rest
+    )
+    slope_rest = correction(sum_rest(GELU_TANH_PLACE_SLOPE, steeper, slope) + steeper_rest)
+    straight = to_place * slope
+    straight_rest = correction(
+        multiply_subtract(to_place, slope, straight) + (to_place * slope_rest + to_place_rest * slope)
+    )
     curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
-    numerator = (GELU_TANH_PLACE - a) * slope + curved
+    numerator = straight + curved
+    numerator_rest = correction(sum_rest(straight, curved, numerator) + straight_rest)
     e = tail * EXP_UNSCALE
     bottom = 1.0 + e * (2.0 + e)
     tail_error = correction(scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail))
     bottom_error = correction(multiply_subtract(e, 2.0 + e, bottom - 1.0))
-    u = quotient(tail, tail_error, numerator, bottom, bottom_error) * EXP_UNSCALE
+    u = quotient(tail, tail_error, numerator, numerator_rest, bottom, bottom_error) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 

@@ -45,7 +45,7 @@ from .elementary import (
     reduced_difference,
     scaled_exponential_error_from,
     scaled_exponential_from,
-    scaled_one_plus_squared,
+    sum_rest,
 )
 from .primitives import absolute, copysign, correction, multiply_subtract, power_of_two
 
@@ -123,8 +123,13 @@ def silu_gradient(x):
     # what rounding took from that, far from the pivot
     lost = correction((SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse))
     curved = exponential_minus_one_from(r, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST)
-    numerator = linear + (curved + lost)
-    u = tail * numerator / scaled_one_plus_squared(tail)
+    numerator = linear + curved
+    numerator_rest = correction(sum_rest(linear, curved, numerator) + lost)
+    tail_error = correction(scaled_exponential_error_from(r, shifted, SILU_PIVOT_EXP, tail))
+    e = tail * EXP_UNSCALE
+    bottom = 1.0 + e * (2.0 + e)
+    bottom_error = correction(multiply_subtract(e, 2.0 + e, bottom - 1.0))
+    u = quotient(tail, tail_error, numerator, numerator_rest, bottom, bottom_error) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 
@@ -163,7 +168,9 @@ def mish_gradient(x):
     e = tail * EXP_UNSCALE
     t = exponential_minus_one_from(r, shifted, MISH_PIVOT_EXP, MISH_PIVOT_REST)
     linear = 4.0 * (MISH_PIVOT_ROUNDED - a)
-    bracket = linear + (e * linear + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE)))
+    curved = e * linear + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE))
+    bracket = linear + curved
+    bracket_rest = correction(sum_rest(linear, curved, bracket))
     above = 1.0 + 2.0 * e
     above_bottom = above + 2.0 * e * e
     gradient_above = (above * above_bottom + 4.0 * a * (e * e) * (1.0 + e)) / (above_bottom * above_bottom)
@@ -172,7 +179,7 @@ def mish_gradient(x):
     bottom = 4.0 + e * inner
     tail_error = correction(scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail))
     bottom_error = correction(multiply_subtract(e, inner, bottom - 4.0))
-    gradient_below = quotient(tail, tail_error, bracket, bottom, bottom_error) * EXP_UNSCALE
+    gradient_below = quotient(tail, tail_error, bracket, bracket_rest, bottom, bottom_error) * EXP_UNSCALE
     return gradient_below if x < 0.0 else gradient_above
 
 

@@ -228,6 +228,12 @@ FASTACT_INLINE double fastact_scaled_exponential_from_float64(double r, double s
     return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), scale_);
 }
 
+FASTACT_INLINE double fastact_sum_rest_float64(double a, double b, double rounded)
+{
+    const double b_seen_ = (rounded - a);
+    return ((a - (rounded - b_seen_)) + (b - b_seen_));
+}
+
 FASTACT_INLINE double fastact_exponential_minus_one_from_float64(double r, double shifted, double factor, double rest)
 {
     const double scale_ = ((fastact_power_of_two_float64(shifted) * factor) * (2.409919865102884e-181));
@@ -240,12 +246,12 @@ FASTACT_INLINE double fastact_scaled_exponential_error_from_float64(double r, do
     return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), (-(rounded - scale_)));
 }
 
-FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double b, double denominator, double denominator_error)
+FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double b, double b_error, double denominator, double denominator_error)
 {
     const double reciprocal_ = ((1.0) / denominator);
     const double top_ = (a * b);
     const double result_ = (top_ * reciprocal_);
-    const double top_error_ = fastact_multiply_add_float64(a_error, b, fastact_multiply_subtract_float64(a, b, top_));
+    const double top_error_ = fastact_multiply_add_float64(a, b_error, fastact_multiply_add_float64(a_error, b, fastact_multiply_subtract_float64(a, b, top_)));
     const double short_ = (top_error_ - fastact_multiply_add_float64(result_, denominator_error, fastact_multiply_subtract_float64(result_, denominator, top_)));
     return fastact_multiply_add_float64(short_, reciprocal_, result_);
 }
@@ -275,25 +281,22 @@ FASTACT_INLINE double fastact_logistic_derivative_multiple_float64(double a, dou
     return (fastact_multiply_add_float64((-remainder_), inverse_, result_) * factor);
 }
 
-FASTACT_INLINE double fastact_scaled_one_plus_squared_float64(double tail)
-{
-    return fastact_multiply_add_float64(tail, fastact_multiply_add_float64(tail, (2.409919865102884e-181), (2.0)), (4.149515568880993e+180));
-}
-
 FASTACT_INLINE double fastact_reduced_sum_float64(double x, double low, double shifted)
 {
     const double n_ = (shifted - (6755399441057367.0));
     return (fastact_multiply_add_float64((-n_), (0.6931471805601177), x) + (low - (n_ * (-1.7239444525614835e-13))));
 }
 
-FASTACT_INLINE double fastact_scaled_log1p_float64(double tail, double tail_error)
+FASTACT_INLINE double fastact_log1p_quotient_float64(double e)
 {
-    const double e_ = (tail * (2.409919865102884e-181));
-    const double q_ = (e_ - (0.5));
-    const double slope_ = fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5039647902307968e-05), q_, (-3.839042319888246e-05)), q_, (2.7527173626589413e-05)), q_, (-4.479518429658426e-05)), q_, (8.973125490866023e-05)), q_, (-0.0001421166249305337)), q_, (0.0002210748160697262)), q_, (-0.0003548159566908073)), q_, (0.0005730653380153186)), q_, (-0.0009288581626695885)), q_, (0.0015153828308877872)), q_, (-0.0024918411228135903)), q_, (0.004136179121353476)), q_, (-0.0069453949791266805)), q_, (0.011833792109677378)), q_, (-0.02054881191899174)), q_, (0.036611854523157655)), q_, (-0.06768864331096612)), q_, (0.1326097537542029)), q_, (-0.2885270990993239));
-    const double quotient_ = fastact_multiply_add_float64(q_, slope_, (0.8109302162163288));
-    const double quotient_error_ = fastact_multiply_add_float64(q_, slope_, ((0.8109302162163288) - quotient_));
-    return fastact_multiply_add_float64(tail, quotient_, fastact_multiply_add_float64(tail, quotient_error_, (tail_error * fastact_multiply_add_float64((-(0.5)), e_, (1.0)))));
+    const double q_ = (e - (0.5));
+    return fastact_multiply_add_float64(q_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5039647902307968e-05), q_, (-3.839042319888246e-05)), q_, (2.7527173626589413e-05)), q_, (-4.479518429658426e-05)), q_, (8.973125490866023e-05)), q_, (-0.0001421166249305337)), q_, (0.0002210748160697262)), q_, (-0.0003548159566908073)), q_, (0.0005730653380153186)), q_, (-0.0009288581626695885)), q_, (0.0015153828308877872)), q_, (-0.0024918411228135903)), q_, (0.004136179121353476)), q_, (-0.0069453949791266805)), q_, (0.011833792109677378)), q_, (-0.02054881191899174)), q_, (0.036611854523157655)), q_, (-0.06768864331096612)), q_, (0.1326097537542029)), q_, (-0.2885270990993239)), (0.8109302162163288));
+}
+
+FASTACT_INLINE double fastact_log1p_quotient_rest_float64(double e, double rounded)
+{
+    const double q_ = (e - (0.5));
+    return fastact_multiply_add_float64(q_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5039647902307968e-05), q_, (-3.839042319888246e-05)), q_, (2.7527173626589413e-05)), q_, (-4.479518429658426e-05)), q_, (8.973125490866023e-05)), q_, (-0.0001421166249305337)), q_, (0.0002210748160697262)), q_, (-0.0003548159566908073)), q_, (0.0005730653380153186)), q_, (-0.0009288581626695885)), q_, (0.0015153828308877872)), q_, (-0.0024918411228135903)), q_, (0.004136179121353476)), q_, (-0.0069453949791266805)), q_, (0.011833792109677378)), q_, (-0.02054881191899174)), q_, (0.036611854523157655)), q_, (-0.06768864331096612)), q_, (0.1326097537542029)), q_, (-0.2885270990993239)), ((0.8109302162163288) - rounded));
 }
 
 FASTACT_INLINE double fastact_exponential_minus_one_multiple_widened(double x, double factor)
@@ -455,12 +458,13 @@ FASTACT_INLINE double fastact_exponential_minus_one_from_widened(double r, doubl
     return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_core_widened(r), fastact_multiply_add_widened(factor, rest, (scale_ - factor)));
 }
 
-FASTACT_INLINE double fastact_quotient_widened(double a, double a_error, double b, double denominator, double denominator_error)
+FASTACT_INLINE double fastact_quotient_widened(double a, double a_error, double b, double b_error, double denominator, double denominator_error)
 {
     const double reciprocal_ = ((1.0) / denominator);
     const double top_ = (a * b);
     const double result_ = (top_ * reciprocal_);
     (void)a_error;
+    (void)b_error;
     (void)denominator_error;
     return result_;
 }
@@ -476,12 +480,17 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_widened(double x)
     const double reduced_ = fastact_reduced_difference_widened((1.234375), (-0.0032201276681012463), argument_, shifted_);
     const double r_ = reduced_;
     const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.29195521191476714));
-    const double slope_ = fastact_multiply_add_widened((0.21406444881780073), (a_ * ((0.7524614220710163) + a_)), (1.7169720254347263));
+    const double to_place_ = ((0.7524614220710163) - a_);
+    const double both_ = ((0.7524614220710163) + a_);
+    const double squares_ = (a_ * both_);
+    const double steeper_ = ((0.21406444881780073) * squares_);
+    const double slope_ = ((1.7169720254347263) + steeper_);
+    const double straight_ = (to_place_ * slope_);
     const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
-    const double numerator_ = fastact_multiply_add_widened(((0.7524614220710163) - a_), slope_, curved_);
+    const double numerator_ = (straight_ + curved_);
     const double e_ = (tail_ * (1.0));
     const double bottom_ = fastact_multiply_add_widened(e_, ((2.0) + e_), (1.0));
-    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, bottom_, (-0.0)) * (1.0));
+    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, (-0.0), bottom_, (-0.0)) * (1.0));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -558,11 +567,6 @@ FASTACT_INLINE double fastact_silu_widened(double x)
     return fastact_select_widened(x > (30.0), x, fastact_copysign_widened((fastact_logistic_multiple_widened(top_, (-top_), (-0.0)) * (1.0)), x));
 }
 
-FASTACT_INLINE double fastact_scaled_one_plus_squared_widened(double tail)
-{
-    return fastact_multiply_add_widened(tail, fastact_multiply_add_widened(tail, (1.0), (2.0)), (1.0));
-}
-
 FASTACT_INLINE double fastact_silu_gradient_widened(double x)
 {
     const double a_ = fastact_distance_widened(x);
@@ -573,7 +577,9 @@ FASTACT_INLINE double fastact_silu_gradient_widened(double x)
     const double linear_ = ((1.2784645427610737) - a_);
     const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
     const double numerator_ = (linear_ + curved_);
-    const double u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_widened(tail_));
+    const double e_ = (tail_ * (1.0));
+    const double bottom_ = fastact_multiply_add_widened(e_, ((2.0) + e_), (1.0));
+    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, (-0.0), bottom_, (-0.0)) * (1.0));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -583,14 +589,10 @@ FASTACT_INLINE double fastact_reduced_sum_widened(double x, double low, double s
     return (fastact_multiply_add_widened((-n_), (0.6931471805599453), x) + low);
 }
 
-FASTACT_INLINE double fastact_scaled_log1p_widened(double tail, double tail_error)
+FASTACT_INLINE double fastact_log1p_quotient_widened(double e)
 {
-    const double e_ = (tail * (1.0));
-    const double q_ = (e_ - (0.5));
-    const double slope_ = fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.001280500303756522), q_, (0.0020376625226708705)), q_, (-0.0023760348616651433)), q_, (0.003979918723824531)), q_, (-0.006963049173138733)), q_, (0.011854683322124518)), q_, (-0.020547526537396756)), q_, (0.03661060747108652)), q_, (-0.06768868288021455)), q_, (0.13260978080880587)), q_, (-0.2885270987569879));
-    const double quotient_ = fastact_multiply_add_widened(q_, slope_, (0.810930216121607));
-    (void)tail_error;
-    return (tail * quotient_);
+    const double q_ = (e - (0.5));
+    return fastact_multiply_add_widened(q_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.001280500303756522), q_, (0.0020376625226708705)), q_, (-0.0023760348616651433)), q_, (0.003979918723824531)), q_, (-0.006963049173138733)), q_, (0.011854683322124518)), q_, (-0.020547526537396756)), q_, (0.03661060747108652)), q_, (-0.06768868288021455)), q_, (0.13260978080880587)), q_, (-0.2885270987569879)), (0.810930216121607));
 }
 
 FASTACT_INLINE double fastact_softplus_widened(double x, double beta)
@@ -601,8 +603,14 @@ FASTACT_INLINE double fastact_softplus_widened(double x, double beta)
     const double shifted_ = fastact_nearest_exponent_widened(argument_);
     const double r_ = fastact_reduced_sum_widened(argument_, (-0.0), shifted_);
     const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (1.0));
-    const double logarithm_ = fastact_scaled_log1p_widened(tail_, (-0.0));
-    return fastact_multiply_add_widened(((logarithm_ * (1.0)) / beta), (1.0), fastact_select_widened(t_ > (0.0), x, (0.0)));
+    const double e_ = (tail_ * (1.0));
+    const double quotient_ = fastact_log1p_quotient_widened(e_);
+    const double logarithm_ = (tail_ * quotient_);
+    const double scaled_ = ((logarithm_ * (1.0)) / beta);
+    const double bend_ = (scaled_ * (1.0));
+    const double line_ = fastact_select_widened(t_ > (0.0), x, (0.0));
+    const double result_ = (line_ + bend_);
+    return result_;
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_widened(double x, double beta)
@@ -641,13 +649,14 @@ FASTACT_INLINE double fastact_mish_gradient_widened(double x)
     const double e_ = (tail_ * (1.0));
     const double t_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
     const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double bracket_ = (linear_ + fastact_multiply_add_widened(e_, linear_, (t_ * fastact_multiply_add_widened(e_, (e_ + (4.303482535281529)), (2.536306932285039)))));
+    const double curved_ = fastact_multiply_add_widened(e_, linear_, (t_ * fastact_multiply_add_widened(e_, (e_ + (4.303482535281529)), (2.536306932285039))));
+    const double bracket_ = (linear_ + curved_);
     const double above_ = fastact_multiply_add_widened((2.0), e_, (1.0));
     const double above_bottom_ = fastact_multiply_add_widened(((2.0) * e_), e_, above_);
     const double gradient_above_ = (fastact_multiply_add_widened(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
     const double inner_ = fastact_multiply_add_widened(e_, fastact_multiply_add_widened(e_, ((4.0) + e_), (8.0)), (8.0));
     const double bottom_ = fastact_multiply_add_widened(e_, inner_, (4.0));
-    const double gradient_below_ = (fastact_quotient_widened(tail_, (-0.0), bracket_, bottom_, (-0.0)) * (1.0));
+    const double gradient_below_ = (fastact_quotient_widened(tail_, (-0.0), bracket_, (-0.0), bottom_, (-0.0)) * (1.0));
     return fastact_select_widened(x < (0.0), gradient_below_, gradient_above_);
 }
 
@@ -865,14 +874,25 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
     const double reduced_ = fastact_reduced_difference_float64((1.234375), (-0.0032201276681012463), argument_, shifted_);
     const double r_ = (reduced_ + ((-8.741309195048687e-20) - error_));
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.29195521191476714));
-    const double slope_ = fastact_multiply_add_float64((0.21406444881780073), (a_ * ((0.7524614220710163) + a_)), (1.7169720254347263));
+    const double to_place_ = ((0.7524614220710163) - a_);
+    const double to_place_rest_ = fastact_sum_rest_float64((0.7524614220710163), (-a_), to_place_);
+    const double both_ = ((0.7524614220710163) + a_);
+    const double squares_ = (a_ * both_);
+    const double squares_rest_ = fastact_multiply_add_float64(a_, fastact_sum_rest_float64((0.7524614220710163), a_, both_), fastact_multiply_subtract_float64(a_, both_, squares_));
+    const double steeper_ = ((0.21406444881780073) * squares_);
+    const double slope_ = ((1.7169720254347263) + steeper_);
+    const double steeper_rest_ = fastact_multiply_add_float64((0.21406444881780073), squares_rest_, fastact_multiply_subtract_float64((0.21406444881780073), squares_, steeper_));
+    const double slope_rest_ = (fastact_sum_rest_float64((1.7169720254347263), steeper_, slope_) + steeper_rest_);
+    const double straight_ = (to_place_ * slope_);
+    const double straight_rest_ = (fastact_multiply_subtract_float64(to_place_, slope_, straight_) + fastact_multiply_add_float64(to_place_, slope_rest_, (to_place_rest_ * slope_)));
     const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
-    const double numerator_ = fastact_multiply_add_float64(((0.7524614220710163) - a_), slope_, curved_);
+    const double numerator_ = (straight_ + curved_);
+    const double numerator_rest_ = (fastact_sum_rest_float64(straight_, curved_, numerator_) + straight_rest_);
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double bottom_ = fastact_multiply_add_float64(e_, ((2.0) + e_), (1.0));
     const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.29195521191476714), tail_);
     const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
-    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, bottom_, bottom_error_) * (2.409919865102884e-181));
+    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, numerator_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -943,8 +963,13 @@ FASTACT_INLINE double fastact_silu_gradient_float64(double x)
     const double linear_ = ((1.2784645427610737) - a_);
     const double lost_ = (((1.2784645427610737) - (1.28125)) - (linear_ - from_coarse_));
     const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
-    const double numerator_ = (linear_ + (curved_ + lost_));
-    const double u_ = ((tail_ * numerator_) / fastact_scaled_one_plus_squared_float64(tail_));
+    const double numerator_ = (linear_ + curved_);
+    const double numerator_rest_ = (fastact_sum_rest_float64(linear_, curved_, numerator_) + lost_);
+    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.2784645427610738), tail_);
+    const double e_ = (tail_ * (2.409919865102884e-181));
+    const double bottom_ = fastact_multiply_add_float64(e_, ((2.0) + e_), (1.0));
+    const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
+    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, numerator_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -957,8 +982,18 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta)
     const double shifted_ = fastact_nearest_exponent_float64(argument_);
     const double r_ = fastact_reduced_sum_float64(argument_, fastact_select_float64(t_ > (0.0), (-error_), error_), shifted_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (1.0));
-    const double logarithm_ = fastact_scaled_log1p_float64(tail_, fastact_scaled_exponential_error_from_float64(r_, shifted_, (1.0), tail_));
-    return fastact_multiply_add_float64(((logarithm_ * (4.909093465297727e-91)) / beta), (4.909093465297727e-91), fastact_select_float64(t_ > (0.0), x, (0.0)));
+    const double e_ = (tail_ * (2.409919865102884e-181));
+    const double quotient_ = fastact_log1p_quotient_float64(e_);
+    const double logarithm_ = (tail_ * quotient_);
+    const double tail_rest_ = (fastact_scaled_exponential_error_from_float64(r_, shifted_, (1.0), tail_) * fastact_multiply_add_float64((-(0.5)), e_, (1.0)));
+    const double product_rest_ = fastact_multiply_add_float64(tail_, fastact_log1p_quotient_rest_float64(e_, quotient_), fastact_multiply_subtract_float64(tail_, quotient_, logarithm_));
+    const double scaled_ = ((logarithm_ * (4.909093465297727e-91)) / beta);
+    const double division_rest_ = fastact_multiply_subtract_float64(scaled_, beta, (logarithm_ * (4.909093465297727e-91)));
+    const double scaled_rest_ = (fastact_multiply_add_float64((product_rest_ + tail_rest_), (4.909093465297727e-91), (-division_rest_)) / beta);
+    const double bend_ = (scaled_ * (4.909093465297727e-91));
+    const double line_ = fastact_select_float64(t_ > (0.0), x, (0.0));
+    const double result_ = (line_ + bend_);
+    return (result_ + fastact_multiply_add_float64(scaled_rest_, (4.909093465297727e-91), fastact_sum_rest_float64(line_, bend_, result_)));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
@@ -999,7 +1034,9 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x)
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double t_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
     const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double bracket_ = (linear_ + fastact_multiply_add_float64(e_, linear_, (t_ * fastact_multiply_add_float64(e_, (e_ + (4.303482535281529)), (2.536306932285039)))));
+    const double curved_ = fastact_multiply_add_float64(e_, linear_, (t_ * fastact_multiply_add_float64(e_, (e_ + (4.303482535281529)), (2.536306932285039))));
+    const double bracket_ = (linear_ + curved_);
+    const double bracket_rest_ = fastact_sum_rest_float64(linear_, curved_, bracket_);
     const double above_ = fastact_multiply_add_float64((2.0), e_, (1.0));
     const double above_bottom_ = fastact_multiply_add_float64(((2.0) * e_), e_, above_);
     const double gradient_above_ = (fastact_multiply_add_float64(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
@@ -1007,7 +1044,7 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x)
     const double bottom_ = fastact_multiply_add_float64(e_, inner_, (4.0));
     const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.3034825352815289), tail_);
     const double bottom_error_ = fastact_multiply_subtract_float64(e_, inner_, (bottom_ - (4.0)));
-    const double gradient_below_ = (fastact_quotient_float64(tail_, tail_error_, bracket_, bottom_, bottom_error_) * (2.409919865102884e-181));
+    const double gradient_below_ = (fastact_quotient_float64(tail_, tail_error_, bracket_, bracket_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), gradient_below_, gradient_above_);
 }
 
