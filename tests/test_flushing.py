@@ -51,7 +51,9 @@ def normal_numbers(function, dtype, count):
     # where exponentials and Gaussians end
     tails = np.random.default_rng(1).uniform(-750 if dtype == "float64" else -110, 0, count // 4).astype(dtype)
     x = np.concatenate([swept, tails, everything(function, dtype, count // 4)])
-    return x[np.isfinite(x) & (np.abs(x) >= smallest_normal(dtype))]
+    # ml_dtypes' comparisons speak up at a signalling NaN
+    with np.errstate(invalid="ignore"):
+        return x[np.isfinite(x) & (np.abs(x) >= smallest_normal(dtype))]
 
 
 def assert_same_where_normal(function, dtype, flush, restore):
@@ -66,7 +68,8 @@ def assert_same_where_normal(function, dtype, flush, restore):
             few = first(call(function, x[-500:], params))
         finally:
             restore()
-        kept = np.abs(expected) >= smallest_normal(dtype)
+        with np.errstate(invalid="ignore"):
+            kept = np.abs(expected) >= smallest_normal(dtype)
         assert kept.any()
         differs = kept & (bits(got) != bits(expected))
         assert not differs.any(), (params, x[differs][:3], got[differs][:3], expected[differs][:3])

@@ -226,8 +226,8 @@ def main():
     # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
     # degrees.  The derivative's shift is the best of 1/4, 3/10, 3/8 and 1/2.
     centre, shift, gradient_shift = mpf(4), mpf(1) / 2, mpf(3) / 8
-    # elementary.EXP_UNSCALE is in the coefficients: what they are multiplied with is scaled up by as much
-    unscale = {"float64": -600, "widened": 0}
+    # elementary.EXP_UNSCALE and HALF_UNSCALE are in the coefficients: what they are multiplied with is scaled up so
+    unscale = {"float64": -900, "widened": 0}
     highs = {"float64": mpf("39.2"), "widened": mpf("14.6")}
 
     def spans(taken_off):
@@ -241,7 +241,7 @@ def main():
     out.append(
         polynomial(
             "MINUS_NORMAL_TAIL",
-            "-EXP_UNSCALE * exp(a*a/2) * (1 - Phi(a)) * (a + centre), a function of a / (a + centre) - shift, a >= 0",
+            "-2**-900 (widened: 1) exp(a*a/2) (1 - Phi(a)) (a + 4), a function of a / (a + 4) - 1/2, for a >= 0",
             lambda q: -(at(q + shift) + centre) * tail(at(q + shift)),
             spans(shift),
             {"float64": 24, "widened": 11},
@@ -252,11 +252,10 @@ def main():
     out.append(
         polynomial(
             "GELU_GRADIENT",
-            "EXP_UNSCALE * exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a), a function of a / (a + 4) - 3/8, for a >= 0",
+            "exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a) as a function of a / (a + 4) - 3/8, for a >= 0",
             lambda q: gradient_quotient(at(q + gradient_shift)),
             spans(gradient_shift),
             {"float64": 22, "widened": 10},
-            unscale,
         )
     )
 

@@ -26,6 +26,9 @@ SHIFTER = Constant(float32="0x1.8000fe0000000p+23", float64=NO_SHIFT)
 # 1 in widened arithmetic, where float32's subnormals are normal numbers.
 EXP_SCALE = Constant(float32="0x1p+64", float64="0x1p+600", widened="1")
 EXP_UNSCALE = Constant(float32="0x1p-64", float64="0x1p-600", widened="1")
+# Their square roots.
+HALF_SCALE = Constant(float32="0x1p+32", float64="0x1p+300", widened="1")
+HALF_UNSCALE = Constant(float32="0x1p-32", float64="0x1p-300", widened="1")
 # SHIFTER + 64, SHIFTER + 600; SHIFTER - 64, SHIFTER - 600
 SHIFTER_UP = Constant(float32="0x1.80017e0000000p+23", float64="0x1.8000000000657p+52", widened=NO_SHIFT)
 SHIFTER_DOWN = Constant(float32="0x1.80007e0000000p+23", float64="0x1.80000000001a7p+52", widened=NO_SHIFT)
@@ -35,6 +38,9 @@ LOWEST = Constant(float32="-0x1.b8p+6", float64="-0x1.7cp+9", widened="-0x1.b8p+
 UPPER_CUT = Constant(float32="0x1.ep+4", float64="0x1.ep+5", widened="0x1.ep+4")  # 30, 60
 # expm1 is -1 to the last bit below, and 2**n of exp(x) still normal.
 EXPM1_LOWEST = Constant(float32="-0x1.4p+6", float64="-0x1.5ep+9", widened="-0x1.4p+6")  # -80, -700
+# What the rounding of a smaller product took is a subnormal number, if not less: it would be rounded itself, and lost
+# where the host flushes subnormals.  2**-90 and 2**-900: with 48 and 106 bits of product still normal.
+LEAST_CORRECTED = Constant(float32="0x1p-90", float64="0x1p-900")
 
 
 def exponential_minus_one_core(r):
@@ -124,7 +130,10 @@ def exponential_minus_one_multiple(x, factor):
     rest = correction(((whole - large) + scale * high) + (scale - (whole + 1.0)))
     small = scale * (low + r * r * EXPM1_TAIL(r)) + rest
     high_product = factor * large
-    result = high_product + (factor * small + correction(multiply_subtract(factor, large, high_product)))
+    product_rest = correction(
+        0.0 if absolute(high_product) < LEAST_CORRECTED else multiply_subtract(factor, large, high_product)
+    )
+    result = high_product + (factor * small + product_rest)
     # the least number times a factor below 1 is a zero with a sign, which a sum loses
     return copysign(result, high_product)
 

@@ -2,6 +2,7 @@
 
 from .elementary import (
     EXP_UNSCALE,
+    HALF_UNSCALE,
     LOWEST,
     UPPER_CUT,
     exponential_minus_one_multiple,
@@ -17,8 +18,6 @@ from .elementary import (
 )
 from .primitives import Constant, absolute, correction, multiply_subtract
 
-# sqrt(EXP_UNSCALE): softplus undoes the scale in two steps, so that a small or large beta cannot overflow between
-HALF_UNSCALE = Constant(float32="0x1p-32", float64="0x1p-300", widened="1")
 # A larger alpha times exp(x) * EXP_SCALE could overflow.
 LARGE_FACTOR = Constant(float32="0x1p+32", float64="0x1p+300")
 
@@ -42,7 +41,10 @@ def elu_gradient_from_output(y, alpha):
 
 
 def softplus(x, beta):
-    """max(x, 0) + log1p(exp(-|beta x|)) / beta, with the rounding error of beta * x carried along."""
+    """max(x, 0) + log1p(exp(-|beta x|)) / beta, with the rounding error of beta * x carried along.
+
+    The scale of the exponential is undone in two steps, so that a small or large beta cannot overflow between.
+    """
     t = beta * x
     a = absolute(t)
     # beyond the cut only max(x, 0) is left, and the error term of an infinite product would be NaN
@@ -61,10 +63,15 @@ def softplus(x, beta):
     scaled = logarithm * HALF_UNSCALE / beta
     division_rest = correction(multiply_subtract(scaled, beta, logarithm * HALF_UNSCALE))
     scaled_rest = correction(((product_rest + tail_rest) * HALF_UNSCALE - division_rest) / beta)
-    bend = scaled * HALF_UNSCALE
+    sharpened = scaled + scaled_rest
+    bend = sharpened * HALF_UNSCALE
     line = x if t > 0.0 else 0.0
     result = line + bend
-    return result + correction(sum_rest(line, bend, result) + scaled_rest * HALF_UNSCALE)
+    # the bend alone is as good as it can be, and what is left of it may be subnormal
+    bend_rest = correction((scaled - sharpened) + scaled_rest)
+    rest = correction(sum_rest(line, bend, result) + bend_rest * HALF_UNSCALE if t > 0.0 else 0.0)
+    # the bend is nothing beside a large line, and there is no rest of an infinite sum
+    return x if t > UPPER_CUT else result + rest
 
 
 def softplus_gradient(x, beta):

@@ -26,6 +26,8 @@ from .coefficients import (
 )
 from .elementary import (
     EXP_UNSCALE,
+    HALF_SCALE,
+    HALF_UNSCALE,
     exponential_minus_one_from,
     logistic_multiple,
     nearest_exponent,
@@ -54,8 +56,9 @@ def gelu(x):
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
     shifted = negative_half_square_exponent(a)
-    mapped = a / (a + NORMAL_TAIL_CENTRE)
-    q = mapped - NORMAL_TAIL_SHIFT
+    # lifted: a quarter of the least normal number is none any more, and a host may flush those
+    mapped = a * HALF_SCALE / (a + NORMAL_TAIL_CENTRE)
+    q = mapped * HALF_UNSCALE - NORMAL_TAIL_SHIFT
     # the power of two goes to a factor: one rounding less than with exp as a factor of its own
     scaled = power_of_two(shifted) * mapped
     tail = scaled + scaled * negative_half_square_remainder(a, shifted)
@@ -71,7 +74,7 @@ def gelu_gradient(x):
     tail = negative_half_square_exponential(a)
     from_zero = (GELU_ZERO_HIGH - a) + correction(GELU_ZERO_LOW)
     q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
-    u = product(tail, from_zero, GELU_GRADIENT(q))
+    u = product(tail, from_zero, GELU_GRADIENT(q)) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 

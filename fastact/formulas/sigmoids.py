@@ -30,6 +30,7 @@ from .coefficients import (
 from .elementary import (
     EXP_UNSCALE,
     EXPM1_LOWEST,
+    LEAST_CORRECTED,
     LOWEST,
     SHIFTER,
     SHIFTER_DOWN,
@@ -41,7 +42,6 @@ from .elementary import (
     logistic_multiple,
     nearest_exponent,
     quotient,
-    quotient_of_sum,
     reduced_difference,
     scaled_exponential_error_from,
     scaled_exponential_from,
@@ -151,8 +151,13 @@ def mish(x):
     small = change + (last + lost)
     bottom = whole + small
     rest = correction((whole - bottom) + small)
+    inverse = 1.0 / bottom
+    result = cut * inverse
+    remainder = correction(
+        0.0 if absolute(cut) < LEAST_CORRECTED else multiply_subtract(result, bottom, cut) + result * rest
+    )
     # the sign as in silu
-    return x if x > UPPER_CUT else copysign(quotient_of_sum(cut, bottom, rest) * EXP_UNSCALE, x)
+    return x if x > UPPER_CUT else copysign((result - remainder * inverse) * EXP_UNSCALE, x)
 
 
 def mish_gradient(x):

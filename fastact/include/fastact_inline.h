@@ -126,7 +126,8 @@ FASTACT_INLINE double fastact_exponential_minus_one_multiple_float64(double x, d
     const double rest_ = (fastact_multiply_add_float64(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0))));
     const double small_ = fastact_multiply_add_float64(scale_, fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), low_), rest_);
     const double high_product_ = (factor * large_);
-    const double result_ = (high_product_ + fastact_multiply_add_float64(factor, small_, fastact_multiply_subtract_float64(factor, large_, high_product_)));
+    const double product_rest_ = fastact_select_float64(fastact_absolute_float64(high_product_) < (1.1830521861667747e-271), (0.0), fastact_multiply_subtract_float64(factor, large_, high_product_));
+    const double result_ = (high_product_ + fastact_multiply_add_float64(factor, small_, product_rest_));
     return fastact_copysign_float64(result_, high_product_);
 }
 
@@ -366,8 +367,8 @@ FASTACT_INLINE double fastact_gelu_widened(double x)
     const double size_ = fastact_absolute_widened(x);
     const double a_ = fastact_select_widened(size_ > (14.600000381469727), (14.600000381469727), size_);
     const double shifted_ = fastact_negative_half_square_exponent_widened(a_);
-    const double mapped_ = (a_ / (a_ + (4.0)));
-    const double q_ = (mapped_ - (0.5));
+    const double mapped_ = ((a_ * (1.0)) / (a_ + (4.0)));
+    const double q_ = fastact_multiply_add_widened(mapped_, (1.0), (-(0.5)));
     const double scaled_ = (fastact_power_of_two_widened(shifted_) * mapped_);
     const double tail_ = fastact_multiply_add_widened(scaled_, fastact_negative_half_square_remainder_widened(a_, shifted_), scaled_);
     return fastact_multiply_add_widened(tail_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.03284275919010828), q_, (0.01392028398304875)), q_, (0.11186757283360307)), q_, (-0.03684668107557941)), q_, (-0.20833190855465264)), q_, (0.22291653683509793)), q_, (0.24127411099496243)), q_, (-0.9663523688871472)), q_, (1.4921750365841833)), q_, (-1.5485495189764014)), q_, (1.215793282837296)), q_, (-0.7552851305702727)), fastact_select_widened(x >= (0.0), x, (-0.0)));
@@ -393,7 +394,7 @@ FASTACT_INLINE double fastact_gelu_gradient_widened(double x)
     const double tail_ = fastact_negative_half_square_exponential_widened(a_);
     const double from_zero_ = ((0.7517915246935645) - a_);
     const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
-    const double u_ = fastact_product_widened(tail_, from_zero_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.0013773074116349457), q_, (-0.008044390698444025)), q_, (0.006439825276547391)), q_, (0.02240138880129823)), q_, (-0.03098137395117309)), q_, (-0.04180168581814047)), q_, (0.1838587540822951)), q_, (-0.3090538560570818)), q_, (0.3414251610298865)), q_, (-0.27898150545177025)), q_, (0.49230928041849153)));
+    const double u_ = (fastact_product_widened(tail_, from_zero_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.0013773074116349457), q_, (-0.008044390698444025)), q_, (0.006439825276547391)), q_, (0.02240138880129823)), q_, (-0.03098137395117309)), q_, (-0.04180168581814047)), q_, (0.1838587540822951)), q_, (-0.3090538560570818)), q_, (0.3414251610298865)), q_, (-0.27898150545177025)), q_, (0.49230928041849153))) * (1.0));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -607,10 +608,11 @@ FASTACT_INLINE double fastact_softplus_widened(double x, double beta)
     const double quotient_ = fastact_log1p_quotient_widened(e_);
     const double logarithm_ = (tail_ * quotient_);
     const double scaled_ = ((logarithm_ * (1.0)) / beta);
-    const double bend_ = (scaled_ * (1.0));
+    const double sharpened_ = scaled_;
+    const double bend_ = (sharpened_ * (1.0));
     const double line_ = fastact_select_widened(t_ > (0.0), x, (0.0));
     const double result_ = (line_ + bend_);
-    return result_;
+    return fastact_select_widened(t_ > (30.0), x, result_);
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_widened(double x, double beta)
@@ -637,7 +639,9 @@ FASTACT_INLINE double fastact_mish_widened(double x)
     const double last_ = (((1.0) / fastact_multiply_add_widened((2.0), (1.0), ((4.0) * (scale_ + change_)))) * (1.0));
     const double small_ = (change_ + (last_ + lost_));
     const double bottom_ = (whole_ + small_);
-    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened((fastact_quotient_of_sum_widened(cut_, bottom_, (-0.0)) * (1.0)), x));
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (cut_ * inverse_);
+    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened((result_ * (1.0)), x));
 }
 
 FASTACT_INLINE double fastact_mish_gradient_widened(double x)
@@ -675,7 +679,8 @@ FASTACT_INLINE float fastact_exponential_minus_one_multiple_float32(float x, flo
     const float rest_ = (fastact_multiply_add_float32(scale_, high_, (whole_ - large_)) + (scale_ - (whole_ + (1.0f))));
     const float small_ = fastact_multiply_add_float32(scale_, fastact_multiply_add_float32((r_ * r_), fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32(fastact_multiply_add_float32((0.000199116141f), r_, (0.00139410701f)), r_, (0.00833327789f)), r_, (0.041666355f)), r_, (0.166666672f)), r_, (0.5f)), low_), rest_);
     const float high_product_ = (factor * large_);
-    const float result_ = (high_product_ + fastact_multiply_add_float32(factor, small_, fastact_multiply_subtract_float32(factor, large_, high_product_)));
+    const float product_rest_ = fastact_select_float32(fastact_absolute_float32(high_product_) < (8.07793567e-28f), (0.0f), fastact_multiply_subtract_float32(factor, large_, high_product_));
+    const float result_ = (high_product_ + fastact_multiply_add_float32(factor, small_, product_rest_));
     return fastact_copysign_float32(result_, high_product_);
 }
 
@@ -833,11 +838,11 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
     const double size_ = fastact_absolute_float64(x);
     const double a_ = fastact_select_float64(size_ > (39.2), (39.2), size_);
     const double shifted_ = fastact_negative_half_square_exponent_float64(a_);
-    const double mapped_ = (a_ / (a_ + (4.0)));
-    const double q_ = (mapped_ - (0.5));
+    const double mapped_ = ((a_ * (2.037035976334486e+90)) / (a_ + (4.0)));
+    const double q_ = fastact_multiply_add_float64(mapped_, (4.909093465297727e-91), (-(0.5)));
     const double scaled_ = (fastact_power_of_two_float64(shifted_) * mapped_);
     const double tail_ = fastact_multiply_add_float64(scaled_, fastact_negative_half_square_remainder_float64(a_, shifted_), scaled_);
-    return fastact_multiply_add_float64(tail_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-2.4182257774526027e-184), q_, (1.1683709674937583e-183)), q_, (2.6660360887650905e-183)), q_, (-6.996865137197181e-184)), q_, (-4.9490738694585764e-183)), q_, (-1.7825738026763114e-183)), q_, (5.376892763719254e-183)), q_, (4.91773106393112e-183)), q_, (-4.286875524290545e-183)), q_, (-8.0701058674078e-183)), q_, (2.4853363592950616e-183)), q_, (1.1687907337081733e-182)), q_, (-7.073286678120977e-184)), q_, (-1.73457299438655e-182)), q_, (4.709061893756875e-184)), q_, (2.8514318552332338e-182)), q_, (-8.226536930630287e-183)), q_, (-5.030581501431467e-182)), q_, (5.36689904632934e-182)), q_, (5.814800376821125e-182)), q_, (-2.3288144898209502e-181)), q_, (3.5960218461830117e-181)), q_, (-3.7318804502918375e-181)), q_, (2.929964386834797e-181)), q_, (-1.820176639605742e-181)), fastact_select_float64(x >= (0.0), x, (-0.0)));
+    return fastact_multiply_add_float64(tail_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.1871296361707086e-274), q_, (5.735642281567191e-274)), q_, (1.3087820341604615e-273)), q_, (-3.4348264922584163e-274)), q_, (-2.429546619183483e-273)), q_, (-8.7508214061292e-274)), q_, (2.639566912998082e-273)), q_, (2.4141601430035897e-273)), q_, (-2.104467262283948e-273)), q_, (-3.961690397795247e-273)), q_, (1.220074848048223e-273)), q_, (5.737702953147329e-273)), q_, (-3.472342540974115e-274)), q_, (-8.515180951824924e-273)), q_, (2.311722497032441e-274)), q_, (1.3997945487267241e-272)), q_, (-4.038483868818756e-273)), q_, (-2.4695594775324842e-272)), q_, (2.6346609037247965e-272)), q_, (2.8545398531863343e-272)), q_, (-1.1432367993870685e-271)), q_, (1.765320734616489e-271)), q_, (-1.8320149931799997e-271)), q_, (1.438346902496576e-271)), q_, (-8.935417247176124e-272)), fastact_select_float64(x >= (0.0), x, (-0.0)));
 }
 
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
@@ -847,7 +852,7 @@ FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
     const double tail_ = fastact_negative_half_square_exponential_float64(a_);
     const double from_zero_ = (((0.7517915246935645) - a_) + (-1.4956759177009883e-17));
     const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
-    const double u_ = fastact_product_float64(tail_, from_zero_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-7.236832856892895e-185), q_, (1.2502463349725727e-184)), q_, (7.430490475072911e-185)), q_, (-1.6313383357452784e-184)), q_, (-1.4049466390976703e-184)), q_, (1.0126100940241827e-184)), q_, (2.725221694397888e-184)), q_, (6.32049744163969e-185)), q_, (-4.10672493760679e-184)), q_, (-3.8215784831364035e-184)), q_, (5.357873057259379e-184)), q_, (9.88692370713582e-184)), q_, (-7.394273974843165e-184)), q_, (-2.291865299505555e-183)), q_, (1.6559484201659667e-183)), q_, (5.447669352953594e-183)), q_, (-7.477391816330822e-183)), q_, (-1.0076920185361998e-182)), q_, (4.430899568788913e-182)), q_, (-7.447942474994735e-182)), q_, (8.228071955139039e-182)), q_, (-6.723230775832422e-182)), q_, (1.1864259148673732e-181)));
+    const double u_ = (fastact_product_float64(tail_, from_zero_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-0.00030029350609066583), q_, (0.0005187916631905091)), q_, (0.0003083293591073697)), q_, (-0.0006769263822287441)), q_, (-0.0005829847952382809)), q_, (0.00042018413503593923)), q_, (0.0011308349849556275)), q_, (0.0002622700253715638)), q_, (-0.0017040919065711198)), q_, (-0.0015857699413475116)), q_, (0.00222325776671858)), q_, (0.004102594385109867)), q_, (-0.0030682654979183256)), q_, (-0.0095101307420764)), q_, (0.006871383750742563)), q_, (0.022605188794196783)), q_, (-0.031027553756488073)), q_, (-0.04181433719553075)), q_, (0.18386086744837674)), q_, (-0.3090535325612069)), q_, (0.34142512679722514)), q_, (-0.2789815077749647)), q_, (0.49230928050660405))) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -990,10 +995,13 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta)
     const double scaled_ = ((logarithm_ * (4.909093465297727e-91)) / beta);
     const double division_rest_ = fastact_multiply_subtract_float64(scaled_, beta, (logarithm_ * (4.909093465297727e-91)));
     const double scaled_rest_ = (fastact_multiply_add_float64((product_rest_ + tail_rest_), (4.909093465297727e-91), (-division_rest_)) / beta);
-    const double bend_ = (scaled_ * (4.909093465297727e-91));
+    const double sharpened_ = (scaled_ + scaled_rest_);
+    const double bend_ = (sharpened_ * (4.909093465297727e-91));
     const double line_ = fastact_select_float64(t_ > (0.0), x, (0.0));
     const double result_ = (line_ + bend_);
-    return (result_ + fastact_multiply_add_float64(scaled_rest_, (4.909093465297727e-91), fastact_sum_rest_float64(line_, bend_, result_)));
+    const double bend_rest_ = ((scaled_ - sharpened_) + scaled_rest_);
+    const double rest_ = fastact_select_float64(t_ > (0.0), fastact_multiply_add_float64(bend_rest_, (4.909093465297727e-91), fastact_sum_rest_float64(line_, bend_, result_)), (0.0));
+    return fastact_select_float64(t_ > (60.0), x, (result_ + rest_));
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_float64(double x, double beta)
@@ -1022,7 +1030,10 @@ FASTACT_INLINE double fastact_mish_float64(double x)
     const double small_ = (change_ + (last_ + lost_));
     const double bottom_ = (whole_ + small_);
     const double rest_ = ((whole_ - bottom_) + small_);
-    return fastact_select_float64(x > (60.0), x, fastact_copysign_float64((fastact_quotient_of_sum_float64(cut_, bottom_, rest_) * (2.409919865102884e-181)), x));
+    const double inverse_ = ((1.0) / bottom_);
+    const double result_ = (cut_ * inverse_);
+    const double remainder_ = fastact_select_float64(fastact_absolute_float64(cut_) < (1.1830521861667747e-271), (0.0), fastact_multiply_add_float64(result_, rest_, fastact_multiply_subtract_float64(result_, bottom_, cut_)));
+    return fastact_select_float64(x > (60.0), x, fastact_copysign_float64((fastact_multiply_add_float64((-remainder_), inverse_, result_) * (2.409919865102884e-181)), x));
 }
 
 FASTACT_INLINE double fastact_mish_gradient_float64(double x)
