@@ -62,7 +62,10 @@ def sigmoid_gradient(x):
 
 
 def sigmoid_gradient_from_output(y):
-    return y * (1.0 - y)
+    rest_of_one = 1.0 - y
+    left_out = correction((1.0 - rest_of_one) - y)
+    result = y * rest_of_one
+    return result + correction(multiply_subtract(y, rest_of_one, result) + y * left_out)
 
 
 def tanh(x):
@@ -99,8 +102,13 @@ def tanh_gradient(x):
 
 
 def tanh_gradient_from_output(y):
-    # one rounding better than 1 - y * y, which cancels near |y| = 1
-    return (1.0 - y) * (1.0 + y)
+    # not 1 - y * y, which cancels near |y| = 1
+    below = 1.0 - y
+    above = 1.0 + y
+    below_rest = correction((1.0 - below) - y)
+    above_rest = correction((1.0 - above) + y)
+    result = below * above
+    return result + correction(multiply_subtract(below, above, result) + (below * above_rest + below_rest * above))
 
 
 def silu(x):
