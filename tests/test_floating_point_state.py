@@ -9,7 +9,7 @@ computed while they are on is the subject of ``test_flushing.py``.
 import numpy as np
 import pytest
 from cases import ALL_DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, call, parameter_sets
-from extremes import everything
+from extremes import everything, specials
 from interpreters import run_python
 from mxcsr import (
     ALL_FLAGS,
@@ -37,9 +37,7 @@ NASTY = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.03, -88.0, 89.0, -103.
 
 
 def nasty(dtype, count):
-    limits = np.finfo(dtype)
-    extremes = (limits.max, limits.min, limits.tiny, -limits.tiny, limits.smallest_subnormal)
-    return np.resize(np.array([*NASTY, *extremes], dtype), count)
+    return np.resize(np.concatenate([np.array(NASTY, dtype), specials(dtype)]), count)
 
 
 def operands(function, dtype, count):
@@ -66,7 +64,7 @@ def test_no_flag_reaches_numpy(function, backend, dtype, two_threads):
                 call(function, x, params, grad=grad, out=x.copy())
                 call(function, x, params, grad=grad, where=x > 0, out=np.zeros_like(x))
                 function.ufunc(*gradients, x, *params)
-            for value in nasty(dtype, 21):
+            for value in nasty(dtype, 100):
                 call(function, value, params, grad=value)
 
 
