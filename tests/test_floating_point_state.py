@@ -53,10 +53,11 @@ def test_no_flag_reaches_numpy(function, backend, dtype, two_threads):
 
     All of fastact's arithmetic is silent: it overflows, underflows and meets NaN without a word, whatever the setting.
     """
-    values = [everything(function, dtype, count) for count in sizes(backend)]
+    values = everything(function, dtype, 1000)
     with np.errstate(all="raise"):
         for params in parameter_sets(function.row, function.direction):
-            for x in values:
+            for count in sizes(backend):
+                x = np.resize(values, count)
                 grad = x[::-1].copy()
                 gradients = () if function.direction == "forward" else (grad,)
                 call(function, x, params, grad=grad)
