@@ -163,7 +163,7 @@ def test_every_number_of_threads(function, backend, dtype, two_threads):
     Calls come in a row, because a thread that sleeps wakes up too late for one short call.
     """
     pool = Pool(function, backend, dtype)
-    turns, size = (2, 8193) if backend == "numpy" else (20, 20_011)
+    turns, size = (2, 4099) if backend == "numpy" else (12, 20_011)
     which = np.arange(size) % pool.x.size
     x, grad = pool.x[which], pool.grad[which]
     apart = np.repeat(x, 2)[::2]

@@ -153,8 +153,8 @@ def test_formulas_are_there_and_lower(row, direction):
     for formula in loop.formulas:
         assert len(inspect.signature(formula).parameters) == 1 + len(row.parameters)
         assert list(inspect.signature(formula).parameters)[1:] == [parameter.name for parameter in row.parameters]
-    for dtype in dispatch.DTYPES:
-        for dialect in (lowering.CythonDialect(dtype), lowering.NumbaDialect(dtype)):
+    for precision in {loop.precision(dtype, fused) for dtype in dispatch.DTYPES for fused in (True, False)}:
+        for dialect in (lowering.CythonDialect(precision), lowering.NumbaDialect(precision)):
             assert all(formula.__name__ in lowering.lower(list(loop.formulas), dialect) for formula in loop.formulas)
     assert lowering.operations(loop) > 0
 

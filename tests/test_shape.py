@@ -28,9 +28,8 @@ def at(dtype, ranks):
     """Numbers by their rank: 0 is 0.0, 1 the smallest subnormal; -1 is -0.0, -2 the negative smallest subnormal."""
     word, _, sign = patterns(dtype)
     ranks = np.asarray(ranks, np.int64)
-    return (
-        np.where(ranks >= 0, ranks, ~ranks).astype(word).__or__(np.where(ranks >= 0, 0, sign).astype(word)).view(dtype)
-    )
+    magnitudes, signs = np.where(ranks >= 0, ranks, ~ranks), np.where(ranks >= 0, 0, sign)
+    return (magnitudes.astype(word) | signs.astype(word)).view(dtype)
 
 
 def rank(number):
