@@ -76,6 +76,12 @@ def peers_of(records):
     return list(dict.fromkeys(name for record in records for name in record["peers"]))
 
 
+def peers_sweep(records):
+    """What the peers were measured on, in words."""
+    strides = {record["peers_stride"] for record in records if record["peers"]}
+    return "every" if strides == {1} else f"every {max(strides, default=1)}th"
+
+
 def peer_cells(record, names, with_place):
     cells = []
     for name in names:
@@ -123,7 +129,7 @@ def summary(certificate):
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     parts = [
         f"Errors in ULP over {sweep} of float32, {when}, {cpus(records)}, the worst of {', '.join(targets)}; "
-        "the peers' over the same numbers:",
+        f"the peers' over {peers_sweep(records)} number:",
         table(heads, rows),
         "[docs/accuracy.md](docs/accuracy.md) has each instruction set, the 16-bit types, and where the errors are. "
         "`fastact verify` measures it again.",
@@ -152,7 +158,11 @@ def page(certificate, with_picture):
         records = [record for record in certificate["records"] if record["dtype"] == dtype]
         parts += [f"## {dtype}", f"Swept: {visited(records)}.", targets_table(records)]
         if any(record["peers"] for record in records):
-            parts += [f"### {dtype} beside the peers", peers_table(records)]
+            parts += [
+                f"### {dtype} beside the peers",
+                f"The peers over {peers_sweep(records)} number.",
+                peers_table(records),
+            ]
         failures = [f"- {name_of(record)} {failure}" for record in records for failure in record["failures"]]
         if failures:
             parts += [f"### {dtype}: beyond a limit, or without a property", "\n".join(failures)]

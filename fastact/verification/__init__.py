@@ -32,13 +32,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import threads
-from . import numbers
 from .subjects import functions_named
 from .targets import TARGETS
 from .work import STRIDE
 
 #: What --dtype takes: the keys of command.MEASURES, which cannot be imported without rich.
-DTYPES = numbers.DTYPES
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def _names(text: str) -> str:
@@ -94,7 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         type=_listed("dtype", DTYPES),
-        help=f"comma-separated: {', '.join(DTYPES)}; default: all that are there. 16-bit types: all their values",
+        help=f"comma-separated: {', '.join(DTYPES)}; default: all that are there. 16-bit types: all their "
+        "values; float64: chosen numbers, against mpmath",
     )
     parser.add_argument("--processes", type=_processes, default=threads.cpus_allowed(), help="default: %(default)s")
     save = parser.add_mutually_exclusive_group()

@@ -25,7 +25,7 @@ import numpy as np
 from .. import __version__, information, lowering, reference
 from .. import formulas as formula_package
 from . import peers
-from .numbers import DTYPES, Format, values_at
+from .numbers import Format, values_at
 from .subjects import Subject, functions_named, subjects_of
 from .tallies import FAULTS, Measurement, Tally, number_as_json
 from .work import Task
@@ -34,6 +34,8 @@ SCHEMA = 1
 PACKAGE = Path(__file__).resolve().parents[1]
 #: The modules of this package that a measured piece depends on.
 _MEASURING = ("digests", "errors", "measuring", "numbers", "peers", "subjects", "tallies", "targets")
+#: Their order in a certificate.
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
 #: The certificate that comes with the package, and that docstrings quote.
 PUBLISHED = PACKAGE / "certificate.json"
 
@@ -102,16 +104,12 @@ def record_of(task: Task, measurement: Measurement) -> dict[str, Any]:
     limit = subject.limit(form)
     ours = {name: measurement.tallies[name] for name in task.targets}
     theirs = {name: measurement.tallies[name] for name in task.peers}
-    return {
+    record = {
         "function": subject.function,
         "parameters": subject.named_parameters,
         "dtype": task.dtype,
         "stride": task.stride,
         "points": measurement.points,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        # a file may be made in parts, on several machines and of several builds
-        "cpu": information.cpu_name(),
-        "kernels": kernels_fingerprint(),
         "limit": limit,
         "targets": {name: _figures(tally, form, True) for name, tally in ours.items()},
         "differences": measurement.differences,
@@ -119,6 +117,16 @@ def record_of(task: Task, measurement: Measurement) -> dict[str, Any]:
         "monotone": not any("fall" in tally.faults for tally in ours.values()) if subject.must_not_fall else None,
         "failures": _failures(subject, ours, form),
     }
+    if theirs:
+        record["peers_stride"] = task.stride
+    return stamped(record)
+
+
+def stamped(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with when, where and of which build it is: a file may be made in parts."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    blank: dict[str, Any] = {"stride": None, "peers": {}, "monotone": None}
+    return {**blank, **record, "date": date, "cpu": information.cpu_name(), "kernels": kernels_fingerprint()}
 
 
 def number_at(place: int, form: Format) -> list[str]:
@@ -187,13 +195,24 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write the records, beside those of the same version that the file has about other things; returns it all."""
+    """Write the records, beside those of the same version that the file has about other things; returns it all.
+
+    What the file says of peers stays where they were not measured again: they take longer than a quick sweep is worth.
+    """
     kept = []
     if path.exists():
         before = load(path)
         measured = {key_of(record) for record in records}
         if before["fastact"] == __version__:
             kept = [record for record in before["records"] if key_of(record) not in measured]
+            about_peers = {
+                key_of(record): {"peers": record["peers"], "peers_stride": record.get("peers_stride", record["stride"])}
+                for record in before["records"]
+                if record["peers"]
+            }
+            records = [
+                record if record["peers"] else {**record, **about_peers.get(key_of(record), {})} for record in records
+            ]
     merged = in_order([*kept, *records])
     certificate = new_certificate(merged)
     beside = path.with_name(path.name + ".new")
@@ -210,7 +229,7 @@ def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     def place(record: dict[str, Any]) -> tuple[int, int]:
         subject = record["function"], tuple(record["parameters"].values())
         dtype = record["dtype"]
-        return (DTYPES.index(dtype) if dtype in DTYPES else len(DTYPES)), order.get(subject, len(order))
+        return (_DTYPES.index(dtype) if dtype in _DTYPES else len(_DTYPES)), order.get(subject, len(order))
 
     return sorted(records, key=place)
 

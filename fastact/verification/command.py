@@ -71,9 +71,26 @@ def _measure_all_values(run: Run, dtype: str) -> Iterator[Result]:
     yield from _measured(run, dtype, [task_of(subject, dtype, 1, run.targets, False) for subject in subjects], 1)
 
 
+def _measure_points(run: Run, dtype: str) -> Iterator[Result]:
+    """float64: numbers chosen one by one, against MPFR and mpmath."""
+    multiprecision = importlib.import_module("fastact.verification.multiprecision")
+    points = multiprecision.POINTS if run.exhaustive else POINTS_IN_BRIEF
+    with multiprecision.workers(run.processes) as executor, Progress(console=run.notes, transient=True) as bar:
+        line = bar.add_task(dtype, total=len(run.functions))
+        for name in run.functions:
+            bar.update(line, description=f"{dtype} {name}")
+            for record in multiprecision.measure(name, (*run.targets, "reference"), points, 1, executor=executor):
+                yield Result(certificate.stamped(record))
+            bar.advance(line)
+
+
+#: float64 numbers for each function where --exhaustive is not asked for: the whole command is to take a minute.
+POINTS_IN_BRIEF = 4000
+
 #: How each dtype is measured.
 MEASURES: dict[str, Measure] = {
     "float32": _measure_line,
+    "float64": _measure_points,
     "float16": _measure_all_values,
     "bfloat16": _measure_all_values,
 }

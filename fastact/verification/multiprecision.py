@@ -12,6 +12,8 @@ points of each are evaluated once more by mpmath, gradients as numerical derivat
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -120,10 +122,20 @@ def limit_of(row: Activation, direction: str) -> float:
     return max(float(limit.float64) for limit in limits)
 
 
+def steps_between(a: Array, b: Array) -> int:
+    """The most float64 numbers that lie between two results, plus one; 0 if all are the same, zeros of either sign."""
+    # as Python integers: the whole line is longer than an int64 counts
+    one, other = (np.where((v := r.view(np.int64)) < 0, np.int64(-(2**63)) - v, v) for r in (a, b))
+    differs = np.flatnonzero((one != other) & ~(np.isnan(a) & np.isnan(b)))
+    return max((abs(int(one[k]) - int(other[k])) for k in differs), default=0)
+
+
 def _figures(got: Array, x: Array, truth: Truth) -> dict[str, Any]:
     error = ulp_error(got, truth)
     place = int(np.argmax(error))
+    one_nan = np.where(np.isnan(got), np.nan, got)
     return {
+        "digest": hashlib.blake2b(one_nan.astype("<f8").tobytes(), digest_size=16).hexdigest(),
         "ulp": float(error[place]),
         "at": [str(float(x[place])), float(x[place]).hex()],
         "result": float(got[place]).hex(),
@@ -148,7 +160,9 @@ def _measure_subject(
         note(len(x))
     check(subject, x, truth, random_of(subject), min(CHECKED, 1 + len(x) // 20))
     limit = limit_of(row, function.direction)
-    figures = {target: _figures(results(function, target, x, subject.params), x, truth) for target in targets}
+    given = {target: results(function, target, x, subject.params) for target in targets}
+    figures = {target: _figures(got, x, truth) for target, got in given.items()}
+    kernels = [target for target in targets if target != "reference"]
     return {
         "function": function.name,
         "parameters": dict(zip((p.name for p in row.parameters), subject.params, strict=True)),
@@ -156,6 +170,7 @@ def _measure_subject(
         "points": len(x),
         "limit": limit,
         "targets": figures,
+        "differences": {f"{a} {b}": steps_between(given[a], given[b]) for a, b in itertools.combinations(kernels, 2)},
         "failures": [
             f"{target}: {one['ulp']:.2f} ULP at {' = '.join(one['at'])}; the limit is {allowed:g}"
             for target, one in figures.items()
@@ -204,9 +219,9 @@ def measure(
     Returns
     -------
     list of dict
-        ``function``, ``parameters``, ``dtype``, ``points``, ``limit``, ``failures`` (sentences), and under ``targets``
-        for each its largest error ``ulp``, the input ``at`` (decimal and hexadecimal), the ``result`` there, and how
-        many results are ``not_rounded`` to nearest.
+        ``function``, ``parameters``, ``dtype``, ``points``, ``limit``, ``failures`` (sentences), ``differences``
+        between kernels, and under ``targets`` for each its largest error ``ulp``, the input ``at`` (decimal and
+        hexadecimal), the ``result`` there, how many results are ``not_rounded`` to nearest, and a ``digest`` of all.
 
     Raises
     ------
