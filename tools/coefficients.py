@@ -143,14 +143,32 @@ def polynomial_text(name, why, per_dtype):
     return "".join(out)
 
 
-def polynomial(name, why, function, ranges, degrees, scale=None, weight=None):
+def polynomial(name, why, function, ranges, degrees, weight=None, powers=0):
     fits = {}
     for dtype, degree in degrees.items():
         low, high = ranges[dtype] if isinstance(ranges, dict) else ranges
-        coefficients, error = fit(function, low, high, degree, weight=weight)
-        # a power of two, so that it changes no digit
-        fits[dtype] = ([ldexp(c, scale[dtype] if scale else 0) for c in coefficients], error)
-    return polynomial_text(name, why, fits)
+        fits[dtype] = fit(function, low, high, degree, weight=weight)
+    return split_polynomial(name, why, fits, powers) if powers else polynomial_text(name, why, fits)
+
+
+def split_polynomial(name, why, fits, powers):
+    """The lowest terms as constants of their own, so that a formula can keep what their sums leave out.
+
+    NAME is the constant term, NAME_SLOPE and NAME_BEND are the coefficients of the next ``powers`` - 1 powers, and
+    NAME_REST is the polynomial that is left, divided by the powers that were taken out.  Where there is more than one
+    constant, the rounding of each counts, and is NAME_LOW, NAME_SLOPE_LOW, NAME_BEND_LOW.
+    """
+    lines = []
+    for power, suffix in enumerate(("", "_SLOPE", "_BEND")[:powers]):
+        terms = {dtype: coefficients[power] for dtype, (coefficients, _) in fits.items()}
+        reason = why if power == 0 else f"the coefficient of its power {power}"
+        # no formula uses it in float32
+        lines.append(constant(f"{name}{suffix}", reason, {"float32": terms["float64"], **terms}))
+        if powers > 1:
+            low = terms["float64"] - rounded_as("float64")(terms["float64"])
+            lines.append(constant(f"{name}{suffix}_LOW", "what that leaves out in float64", same(low)))
+    rest = {dtype: (coefficients[powers:], error) for dtype, (coefficients, error) in fits.items()}
+    return "".join(lines) + polynomial_text(f"{name}_REST", "the polynomial of its further powers", rest)
 
 
 def main():
@@ -188,6 +206,7 @@ def main():
             lambda r: expm1(-r / 2) / r if abs(r) > mpf("1e-15") else -mpf(1) / 2 + r / 8,
             (-2 * radius, 2 * radius),
             {"float64": 10, "widened": 6},
+            powers=1,
         )
     )
 
@@ -196,19 +215,20 @@ def main():
     # In powers of e - 1/2 the constant term dominates.  A series in e / (2 + e) has half the degree, but the division
     # costs as much.
     middle = mpf(1) / 2
-    quotients = {}
-    for dtype, degree in {"float64": 20, "widened": 11}.items():
-        quotients[dtype] = fit(
-            lambda q: log(1 + q + middle) / (q + middle) if q + middle > mpf("1e-30") else mpf(1),
-            -middle,
-            middle,
-            degree,
-        )
-    constants = {dtype: coefficients[0] for dtype, (coefficients, _) in quotients.items()}
-    slopes = {dtype: (coefficients[1:], error) for dtype, (coefficients, error) in quotients.items()}
-    out.append(constant("LOG1P_QUOTIENT", "log(1 + e) / e at e = 1/2", {"float32": constants["float64"], **constants}))
+
+    def log1p_quotient(q):
+        e = q + middle
+        return log(1 + e) / e if e > mpf("1e-30") else mpf(1)
+
     out.append(
-        polynomial_text("LOG1P_SLOPE", "(log(1 + e) / e - LOG1P_QUOTIENT) / (e - 1/2), of e - 1/2, e in [0, 1]", slopes)
+        polynomial(
+            "LOG1P_QUOTIENT",
+            "log(1 + e) / e as a function of e - 1/2, e in [0, 1]",
+            log1p_quotient,
+            (-middle, middle),
+            {"float64": 20, "widened": 11},
+            powers=1,
+        )
     )
 
     out.append("\n# --- the normal distribution's tail ------------------------------------------------------\n\n")
@@ -226,8 +246,6 @@ def main():
     # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
     # degrees.  The derivative's shift is the best of 1/4, 3/10, 3/8 and 1/2.
     centre, shift, gradient_shift = mpf(4), mpf(1) / 2, mpf(3) / 8
-    # elementary.EXP_UNSCALE and HALF_UNSCALE are in the coefficients: what they are multiplied with is scaled up so
-    unscale = {"float64": -900, "widened": 0}
     highs = {"float64": mpf("39.2"), "widened": mpf("14.6")}
 
     def spans(taken_off):
@@ -241,11 +259,11 @@ def main():
     out.append(
         polynomial(
             "MINUS_NORMAL_TAIL",
-            "-2**-900 (widened: 1) exp(a*a/2) (1 - Phi(a)) (a + 4), a function of a / (a + 4) - 1/2, for a >= 0",
+            "-exp(a*a/2) (1 - Phi(a)) (a + 4) as a function of a / (a + 4) - 1/2, a >= 0",
             lambda q: -(at(q + shift) + centre) * tail(at(q + shift)),
             spans(shift),
             {"float64": 24, "widened": 11},
-            unscale,
+            powers=3,
         )
     )
     out.append(split("GELU_ZERO", "-gelu' is 0 here", zero))
@@ -256,6 +274,7 @@ def main():
             lambda q: gradient_quotient(at(q + gradient_shift)),
             spans(gradient_shift),
             {"float64": 22, "widened": 10},
+            powers=3,
         )
     )
 

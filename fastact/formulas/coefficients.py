@@ -51,11 +51,14 @@ EXPM1_TAIL = Polynomial(
     ),
 )
 # (exp(-r/2) - 1) / r on |r| <= ln 2
+EXP_OF_HALF = Constant(
+    float32="-0x1.0000000000000p-1", float64="-0x1.0000000000000p-1", widened="-0x1.00000000223b3p-1"
+)
+# the polynomial of its further powers
 #   float64: relative error 2**-55.66
 #   widened: relative error 2**-32.0
-EXP_OF_HALF = Polynomial(
+EXP_OF_HALF_REST = Polynomial(
     float64=(
-        "-0x1.0000000000000p-1",
         "0x1.0000000000005p-3",
         "-0x1.5555555555530p-6",
         "0x1.5555555552112p-9",
@@ -68,7 +71,6 @@ EXP_OF_HALF = Polynomial(
         "-0x1.ae642950583e0p-37",
     ),
     widened=(
-        "-0x1.00000000223b3p-1",
         "0x1.0000002819859p-3",
         "-0x1.555554c66591dp-6",
         "0x1.5554ada53f0a7p-9",
@@ -80,14 +82,14 @@ EXP_OF_HALF = Polynomial(
 
 # --- log1p -------------------------------------------------------------------------------
 
-# log(1 + e) / e at e = 1/2
+# log(1 + e) / e as a function of e - 1/2, e in [0, 1]
 LOG1P_QUOTIENT = Constant(
     float32="0x1.9f323e0000000p-1", float64="0x1.9f323ecbf984cp-1", widened="0x1.9f323ecb29392p-1"
 )
-# (log(1 + e) / e - LOG1P_QUOTIENT) / (e - 1/2), of e - 1/2, e in [0, 1]
+# the polynomial of its further powers
 #   float64: relative error 2**-56.61
 #   widened: relative error 2**-32.98
-LOG1P_SLOPE = Polynomial(
+LOG1P_QUOTIENT_REST = Polynomial(
     float64=(
         "-0x1.2773a5da90bd5p-2",
         "0x1.0f95b3dc0a10bp-3",
@@ -131,41 +133,53 @@ LOG1P_SLOPE = Polynomial(
 NORMAL_TAIL_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.0000000000000p+2")
 # taken off that
 NORMAL_TAIL_SHIFT = Constant(float32="0x1.0000000000000p-1", float64="0x1.0000000000000p-1")
-# -2**-900 (widened: 1) exp(a*a/2) (1 - Phi(a)) (a + 4), a function of a / (a + 4) - 1/2, for a >= 0
+# -exp(a*a/2) (1 - Phi(a)) (a + 4) as a function of a / (a + 4) - 1/2, a >= 0
+MINUS_NORMAL_TAIL = Constant(
+    float32="-0x1.82b4bc0000000p-1", float64="-0x1.82b4bb8c94dcep-1", widened="-0x1.82b4bb8de8a89p-1"
+)
+# what that leaves out in float64
+MINUS_NORMAL_TAIL_LOW = Constant(float32="0x1.a717880000000p-56", float64="0x1.a717880b57d82p-56")
+# the coefficient of its power 1
+MINUS_NORMAL_TAIL_SLOPE = Constant(
+    float32="0x1.373e3a0000000p+0", float64="0x1.373e3a893c28ap+0", widened="0x1.373e3a847b8fep+0"
+)
+# what that leaves out in float64
+MINUS_NORMAL_TAIL_SLOPE_LOW = Constant(float32="0x1.b854e60000000p-55", float64="0x1.b854e6a5b0980p-55")
+# the coefficient of its power 2
+MINUS_NORMAL_TAIL_BEND = Constant(
+    float32="-0x1.8c6dc00000000p+0", float64="-0x1.8c6dbf2cfc2b3p+0", widened="-0x1.8c6dbdc43d7c2p+0"
+)
+# what that leaves out in float64
+MINUS_NORMAL_TAIL_BEND_LOW = Constant(float32="-0x1.6edaf20000000p-54", float64="-0x1.6edaf2a395ea7p-54")
+# the polynomial of its further powers
 #   float64: relative error 2**-59.79
 #   widened: relative error 2**-32.14
-MINUS_NORMAL_TAIL = Polynomial(
+MINUS_NORMAL_TAIL_REST = Polynomial(
     float64=(
-        "-0x1.82b4bb8c94dcep-901",
-        "0x1.373e3a893c28ap-900",
-        "-0x1.8c6dbf2cfc2b3p-900",
-        "0x1.7dff2bff68367p-900",
-        "-0x1.eec4cc3e4d3e2p-901",
-        "0x1.ee2761048de24p-903",
-        "0x1.c81719d564108p-903",
-        "-0x1.ab825fc4df2e9p-903",
-        "-0x1.17a4ae4355a71p-905",
-        "0x1.e4a42691afaabp-904",
-        "0x1.001e73eafea18p-909",
-        "-0x1.26d0b36f63291p-904",
-        "-0x1.80b4a6a811ab8p-909",
-        "0x1.8d4e18c03698fp-905",
-        "0x1.51ef3a210cef8p-907",
-        "-0x1.1253644dbf1f1p-905",
-        "-0x1.237231f9adac1p-906",
-        "0x1.4e55d02427cadp-906",
-        "0x1.6d8d36f572a95p-906",
-        "-0x1.e4c202513d5a1p-908",
-        "-0x1.5077504668596p-906",
-        "-0x1.7c8c993398393p-909",
-        "0x1.6a812475b6d7dp-907",
-        "0x1.3dbadab68b47dp-908",
-        "-0x1.070c287bda30cp-910",
+        "0x1.7dff2bff68367p+0",
+        "-0x1.eec4cc3e4d3e2p-1",
+        "0x1.ee2761048de24p-3",
+        "0x1.c81719d564108p-3",
+        "-0x1.ab825fc4df2e9p-3",
+        "-0x1.17a4ae4355a71p-5",
+        "0x1.e4a42691afaabp-4",
+        "0x1.001e73eafea18p-9",
+        "-0x1.26d0b36f63291p-4",
+        "-0x1.80b4a6a811ab8p-9",
+        "0x1.8d4e18c03698fp-5",
+        "0x1.51ef3a210cef8p-7",
+        "-0x1.1253644dbf1f1p-5",
+        "-0x1.237231f9adac1p-6",
+        "0x1.4e55d02427cadp-6",
+        "0x1.6d8d36f572a95p-6",
+        "-0x1.e4c202513d5a1p-8",
+        "-0x1.5077504668596p-6",
+        "-0x1.7c8c993398393p-9",
+        "0x1.6a812475b6d7dp-7",
+        "0x1.3dbadab68b47dp-8",
+        "-0x1.070c287bda30cp-10",
     ),
     widened=(
-        "-0x1.82b4bb8de8a89p-1",
-        "0x1.373e3a847b8fep+0",
-        "-0x1.8c6dbdc43d7c2p+0",
         "0x1.7dff2ee609634p+0",
         "-0x1.eec5bcd9909a0p-1",
         "0x1.ee211f00c23a4p-3",
@@ -182,13 +196,26 @@ GELU_ZERO_HIGH = Constant(float32="0x1.80ead20000000p-1", float64="0x1.80ead197f
 # what GELU_ZERO_HIGH leaves out
 GELU_ZERO_LOW = Constant(float32="-0x1.a03fd40000000p-27", float64="-0x1.13e74c58cada8p-56")
 # exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a) as a function of a / (a + 4) - 3/8, for a >= 0
+GELU_GRADIENT = Constant(float32="0x1.f81fec0000000p-2", float64="0x1.f81fec8d2c30cp-2", widened="0x1.f81fec8ba8aaep-2")
+# what that leaves out in float64
+GELU_GRADIENT_LOW = Constant(float32="-0x1.d7139c0000000p-56", float64="-0x1.d7139b0c4803bp-56")
+# the coefficient of its power 1
+GELU_GRADIENT_SLOPE = Constant(
+    float32="-0x1.1dad540000000p-2", float64="-0x1.1dad541054379p-2", widened="-0x1.1dad53e86ab32p-2"
+)
+# what that leaves out in float64
+GELU_GRADIENT_SLOPE_LOW = Constant(float32="-0x1.d6980a0000000p-56", float64="-0x1.d6980ab13ea9ap-56")
+# the coefficient of its power 2
+GELU_GRADIENT_BEND = Constant(
+    float32="0x1.5d9e8c0000000p-2", float64="0x1.5d9e8c6681c6ep-2", widened="0x1.5d9e8eb29e9d2p-2"
+)
+# what that leaves out in float64
+GELU_GRADIENT_BEND_LOW = Constant(float32="-0x1.89ab380000000p-56", float64="-0x1.89ab38ff31fd4p-56")
+# the polynomial of its further powers
 #   float64: relative error 2**-59.83
 #   widened: relative error 2**-31.95
-GELU_GRADIENT = Polynomial(
+GELU_GRADIENT_REST = Polynomial(
     float64=(
-        "0x1.f81fec8d2c30cp-2",
-        "-0x1.1dad541054379p-2",
-        "0x1.5d9e8c6681c6ep-2",
         "-0x1.3c78877c412ebp-2",
         "0x1.788c0be5a3c6dp-3",
         "-0x1.568b055847712p-5",
@@ -211,9 +238,6 @@ GELU_GRADIENT = Polynomial(
         "-0x1.3ae16c9b13b3dp-12",
     ),
     widened=(
-        "0x1.f81fec8ba8aaep-2",
-        "-0x1.1dad53e86ab32p-2",
-        "0x1.5d9e8eb29e9d2p-2",
         "-0x1.3c789d31df162p-2",
         "0x1.788af03eef21fp-3",
         "-0x1.56707d3035e7fp-5",

@@ -14,7 +14,16 @@ are kept, as what a sum, product or quotient leaves out, and put into the last a
 What is a ``correction`` vanishes in widened arithmetic (lowering.py).
 """
 
-from .coefficients import EXP_OF_HALF, EXPM1_TAIL, LN2_HIGH, LN2_LOW, LOG1P_QUOTIENT, LOG1P_SLOPE, LOG2_E
+from .coefficients import (
+    EXP_OF_HALF,
+    EXP_OF_HALF_REST,
+    EXPM1_TAIL,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG1P_QUOTIENT,
+    LOG1P_QUOTIENT_REST,
+    LOG2_E,
+)
 from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
 # 1.5 * 2**23 and 1.5 * 2**52: adding them rounds to an integer, in round-to-nearest, with no rounding instruction
@@ -74,6 +83,34 @@ def reduced_difference(coarse, more, x, shifted):
     return ((coarse - n * LN2_HIGH) - x) + (more - correction(n * LN2_LOW))
 
 
+def reduced_difference_rest(coarse, more, x, shifted, r):
+    """What ``r``, the result of reduced_difference, leaves out."""
+    n = shifted - SHIFTER_UP
+    whole = coarse - n * LN2_HIGH
+    from_whole = whole - x
+    small = more - n * LN2_LOW
+    return sum_rest(whole, -x, from_whole) + sum_rest(from_whole, small, r)
+
+
+def sum_rest(a, b, rounded):
+    """What ``rounded`` = a + b leaves out, whichever of both is larger."""
+    b_seen = rounded - a
+    return (a - (rounded - b_seen)) + (b - b_seen)
+
+
+def product_sum_rest(a, b, c, rounded):
+    """What ``rounded``, a * b + c fused or not, leaves out."""
+    product_of = a * b
+    both = product_of + c
+    return multiply_subtract(a, b, product_of) + (sum_rest(product_of, c, both) + (both - rounded))
+
+
+def products_rest(a, b, c, d, rounded):
+    """What ``rounded``, a * b + c * d fused or not, leaves out."""
+    second = c * d
+    return product_sum_rest(a, b, second, rounded) + multiply_subtract(c, d, second)
+
+
 def distance(x):
     """|x|, cut where every tail has rounded to zero."""
     a = absolute(x)
@@ -97,10 +134,10 @@ def scaled_exponential_from(r, shifted, factor):
     return scale + scale * exponential_minus_one_core(r)
 
 
-def scaled_exponential_error_from(r, shifted, factor, rounded):
-    """What ``rounded``, the result of scaled_exponential_from, leaves out."""
+def scaled_exponential_rest_from(r, r_rest, shifted, factor, rounded):
+    """What ``rounded``, the result of scaled_exponential_from, leaves out, and r as well."""
     scale = power_of_two(shifted) * factor
-    return scale * exponential_minus_one_core(r) - (rounded - scale)
+    return ((scale - rounded) + scale * r) + (scale * (r * r * EXPM1_TAIL(r)) + rounded * r_rest)
 
 
 # --- expm1 ------------------------------------------------------------------------------------------------------------
@@ -138,25 +175,29 @@ def exponential_minus_one_multiple(x, factor):
     return copysign(result, high_product)
 
 
+def exponential_minus_one_rest_from(r, r_rest, shifted, factor, rest, rounded):
+    """What ``rounded``, the result of exponential_minus_one_from, leaves out, and r as well."""
+    scale = power_of_two(shifted) * factor * EXP_UNSCALE
+    whole = scale - factor
+    large = whole + scale * r
+    small = scale * (r * r * EXPM1_TAIL(r)) + factor * rest
+    large_rest = sum_rest(scale, -factor, whole) + sum_rest(whole, scale * r, large)
+    return ((large - rounded) + small) + (large_rest + (factor + rounded) * r_rest)
+
+
 # --- log1p ------------------------------------------------------------------------------------------------------------
 
 
 def log1p_quotient(e):
     """log(1 + e) / e for 0 <= e <= 1."""
     q = e - 0.5
-    return LOG1P_QUOTIENT + q * LOG1P_SLOPE(q)
+    return LOG1P_QUOTIENT + q * LOG1P_QUOTIENT_REST(q)
 
 
 def log1p_quotient_rest(e, rounded):
     """What ``rounded``, the result of log1p_quotient, leaves out."""
     q = e - 0.5
-    return (LOG1P_QUOTIENT - rounded) + q * LOG1P_SLOPE(q)
-
-
-def sum_rest(a, b, rounded):
-    """What ``rounded`` = a + b leaves out, whichever of both is larger."""
-    b_seen = rounded - a
-    return (a - (rounded - b_seen)) + (b - b_seen)
+    return (LOG1P_QUOTIENT - rounded) + q * LOG1P_QUOTIENT_REST(q)
 
 
 # --- 1 + exp, and what is divided by it -------------------------------------------------------------------------------
@@ -209,11 +250,21 @@ def logistic_derivative_multiple(a, factor):
 # --- gradients with a zero --------------------------------------------------------------------------------------------
 
 
-def product(a, b, c):
-    """a * b * c rounded once."""
+def one_plus_squared_rest(e, e_rest, rounded):
+    """What ``rounded`` = 1 + e (2 + e) leaves out of (1 + e + e_rest)**2, for 0 <= e <= 1."""
+    above = 2.0 + e
+    above_rest = (2.0 - above) + e
+    inner = e * above
+    inner_rest = multiply_subtract(e, above, inner) + e * above_rest
+    return (((1.0 - rounded) + inner) + inner_rest) + 2.0 * (1.0 + e) * e_rest
+
+
+def product(a, a_rest, b, b_rest, c, c_rest):
+    """(a + a_rest) * (b + b_rest) * (c + c_rest), rounded once."""
     inner = a * b
     result = inner * c
-    return result + correction(multiply_subtract(inner, c, result) + multiply_subtract(a, b, inner) * c)
+    inner_rest = correction(multiply_subtract(a, b, inner) + (a * b_rest + a_rest * b))
+    return result + correction(multiply_subtract(inner, c, result) + (inner * c_rest + inner_rest * c))
 
 
 def quotient(a, a_error, b, b_error, denominator, denominator_error):
@@ -248,10 +299,17 @@ def negative_half_square_remainder(a, shifted):
     n = shifted - SHIFTER_UP
     small = correction(n * (2.0 * LN2_LOW) + multiply_subtract(a, a, square))
     r = (square + n * (2.0 * LN2_HIGH)) + small
-    return r * EXP_OF_HALF(r)
+    return r * (EXP_OF_HALF + r * EXP_OF_HALF_REST(r))
 
 
-def negative_half_square_exponential(a):
-    """exp(-a * a / 2) * EXP_SCALE for a >= 0 and a * a / 2 <= -LOWEST."""
-    shifted = negative_half_square_exponent(a)
-    return power_of_two(shifted) * (1.0 + negative_half_square_remainder(a, shifted))
+def negative_half_square_remainder_rest(a, shifted, rounded):
+    """What ``rounded``, the result of negative_half_square_remainder, leaves out."""
+    square = a * a
+    n = shifted - SHIFTER_UP
+    small = n * (2.0 * LN2_LOW) + multiply_subtract(a, a, square)
+    large = square + n * (2.0 * LN2_HIGH)
+    r = large + small
+    rest = EXP_OF_HALF_REST(r)
+    factor = EXP_OF_HALF + r * rest
+    factor_rest = product_sum_rest(r, rest, EXP_OF_HALF, factor)
+    return multiply_subtract(r, factor, rounded) + (r * factor_rest - 0.5 * (1.0 + rounded) * sum_rest(large, small, r))

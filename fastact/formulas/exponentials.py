@@ -11,9 +11,9 @@ from .elementary import (
     logistic_multiple,
     nearest_exponent,
     reduced_sum,
-    scaled_exponential_error_from,
     scaled_exponential_from,
     scaled_exponential_multiple,
+    scaled_exponential_rest_from,
     sum_rest,
 )
 from .primitives import Constant, absolute, correction, multiply_subtract
@@ -57,7 +57,7 @@ def softplus(x, beta):
     quotient = log1p_quotient(e)
     logarithm = tail * quotient
     # what the rounding of e took counts 1 / (1 + e) times, which is about 1 - e / 2
-    tail_rest = correction(scaled_exponential_error_from(r, shifted, 1.0, tail) * (1.0 - 0.5 * e))
+    tail_rest = correction(scaled_exponential_rest_from(r, 0.0, shifted, 1.0, tail) * (1.0 - 0.5 * e))
     product_rest = correction(multiply_subtract(tail, quotient, logarithm) + tail * log1p_quotient_rest(e, quotient))
     # a division, not a product with 1 / beta: one rounding, and none for beta = 1
     scaled = logarithm * HALF_UNSCALE / beta

@@ -6,6 +6,12 @@ difference from x, and f'(x) = u for x < 0, 1 - u for x >= 0, with u(a) = f'(-a)
 
 from .coefficients import (
     GELU_GRADIENT,
+    GELU_GRADIENT_BEND,
+    GELU_GRADIENT_BEND_LOW,
+    GELU_GRADIENT_LOW,
+    GELU_GRADIENT_REST,
+    GELU_GRADIENT_SLOPE,
+    GELU_GRADIENT_SLOPE_LOW,
     GELU_TANH_CUBIC_HIGH,
     GELU_TANH_CUBIC_LOW,
     GELU_TANH_LINEAR_HIGH,
@@ -21,6 +27,12 @@ from .coefficients import (
     GELU_ZERO_HIGH,
     GELU_ZERO_LOW,
     MINUS_NORMAL_TAIL,
+    MINUS_NORMAL_TAIL_BEND,
+    MINUS_NORMAL_TAIL_BEND_LOW,
+    MINUS_NORMAL_TAIL_LOW,
+    MINUS_NORMAL_TAIL_REST,
+    MINUS_NORMAL_TAIL_SLOPE,
+    MINUS_NORMAL_TAIL_SLOPE_LOW,
     NORMAL_TAIL_CENTRE,
     NORMAL_TAIL_SHIFT,
 )
@@ -28,17 +40,22 @@ from .elementary import (
     EXP_UNSCALE,
     HALF_SCALE,
     HALF_UNSCALE,
+    LEAST_CORRECTED,
     exponential_minus_one_from,
+    exponential_minus_one_rest_from,
     logistic_multiple,
     nearest_exponent,
     negative_half_square_exponent,
-    negative_half_square_exponential,
     negative_half_square_remainder,
+    negative_half_square_remainder_rest,
+    one_plus_squared_rest,
     product,
+    product_sum_rest,
     quotient,
     reduced_difference,
-    scaled_exponential_error_from,
+    reduced_difference_rest,
     scaled_exponential_from,
+    scaled_exponential_rest_from,
     sum_rest,
 )
 from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
@@ -51,30 +68,92 @@ GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4", widened="0x1.6p
 GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3", widened="0x1.8p+2")  # 6, 10
 
 
+def mapped_rest(a, lift, bottom, mapped):
+    """What ``mapped`` = a * lift / (a + NORMAL_TAIL_CENTRE) leaves out, ``bottom`` being the rounded sum."""
+    remainder = multiply_subtract(mapped, bottom, a * lift) + mapped * sum_rest(NORMAL_TAIL_CENTRE, a, bottom)
+    return -remainder / bottom
+
+
 def gelu(x):
     """max(x, 0) - a exp(-a*a/2) g(a), with a = |x| and g the ratio of the normal tail to exp(-a*a/2)."""
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
     shifted = negative_half_square_exponent(a)
+    bottom = a + NORMAL_TAIL_CENTRE
     # lifted: a quarter of the least normal number is none any more, and a host may flush those
-    mapped = a * HALF_SCALE / (a + NORMAL_TAIL_CENTRE)
+    mapped = a * HALF_SCALE / bottom
     q = mapped * HALF_UNSCALE - NORMAL_TAIL_SHIFT
     # the power of two goes to a factor: one rounding less than with exp as a factor of its own
-    scaled = power_of_two(shifted) * mapped
-    tail = scaled + scaled * negative_half_square_remainder(a, shifted)
-    # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0; the minus is in the coefficients, because compilers negate a
-    # sum without regard to the sign of a zero
-    return (x if x >= 0.0 else -0.0) + tail * MINUS_NORMAL_TAIL(q)
+    power = power_of_two(shifted)
+    scaled = power * mapped
+    remainder = negative_half_square_remainder(a, shifted)
+    tail = scaled + scaled * remainder
+    # the minus is in the coefficients, because compilers negate a sum without regard to the sign of a zero
+    further = MINUS_NORMAL_TAIL_REST(q)
+    bend = MINUS_NORMAL_TAIL_BEND + q * further
+    slope = MINUS_NORMAL_TAIL_SLOPE + q * bend
+    factor = MINUS_NORMAL_TAIL + q * slope
+    lifted = tail * factor
+    # what all of these leave out
+    of_mapped = correction(mapped_rest(a, HALF_SCALE, bottom, mapped))
+    of_q = correction(of_mapped * HALF_UNSCALE + product_sum_rest(mapped, HALF_UNSCALE, -NORMAL_TAIL_SHIFT, q))
+    of_remainder = correction(negative_half_square_remainder_rest(a, shifted, remainder))
+    of_tail = correction(
+        product_sum_rest(scaled, remainder, scaled, tail)
+        + (scaled * of_remainder + power * of_mapped * (1.0 + remainder))
+    )
+    of_bend = correction(product_sum_rest(q, further, MINUS_NORMAL_TAIL_BEND, bend) + MINUS_NORMAL_TAIL_BEND_LOW)
+    of_slope = correction(
+        product_sum_rest(q, bend, MINUS_NORMAL_TAIL_SLOPE, slope) + (MINUS_NORMAL_TAIL_SLOPE_LOW + q * of_bend)
+    )
+    of_factor = correction(
+        product_sum_rest(q, slope, MINUS_NORMAL_TAIL, factor)
+        + (MINUS_NORMAL_TAIL_LOW + q * of_slope + of_q * (slope + q * bend))
+    )
+    of_lifted = correction(multiply_subtract(tail, factor, lifted) + (tail * of_factor + of_tail * factor))
+    below = lifted + of_lifted
+    # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
+    line = x if x >= 0.0 else -0.0
+    unscale = EXP_UNSCALE * HALF_UNSCALE
+    result = line + below * unscale
+    # not for a negative number, which is rounded once, nor for one whose rest would be subnormal, nor for infinity
+    of_below = correction((lifted - below) + of_lifted)
+    of_result = correction(product_sum_rest(below, unscale, line, result) + of_below * unscale)
+    of_positive = correction(of_result if x > LEAST_CORRECTED else 0.0)
+    return result + correction(of_positive if size < GELU_CUT else 0.0)
 
 
 def gelu_gradient(x):
     """u = exp(-a*a/2) (g(a) - a / sqrt(2 pi)), the bracket as (zero - a) times a function without zeros."""
     size = absolute(x)
     a = GELU_CUT if size > GELU_CUT else size
-    tail = negative_half_square_exponential(a)
-    from_zero = (GELU_ZERO_HIGH - a) + correction(GELU_ZERO_LOW)
-    q = a / (a + NORMAL_TAIL_CENTRE) - 0.375
-    u = product(tail, from_zero, GELU_GRADIENT(q)) * EXP_UNSCALE
+    shifted = negative_half_square_exponent(a)
+    power = power_of_two(shifted)
+    remainder = negative_half_square_remainder(a, shifted)
+    tail = power * (1.0 + remainder)
+    from_high = GELU_ZERO_HIGH - a
+    from_zero = from_high + correction(GELU_ZERO_LOW)
+    bottom = a + NORMAL_TAIL_CENTRE
+    mapped = a / bottom
+    q = mapped - 0.375
+    further = GELU_GRADIENT_REST(q)
+    bend = GELU_GRADIENT_BEND + q * further
+    slope = GELU_GRADIENT_SLOPE + q * bend
+    factor = GELU_GRADIENT + q * slope
+    # what all of these leave out
+    of_remainder = correction(negative_half_square_remainder_rest(a, shifted, remainder))
+    of_tail = correction((power - tail) + power * remainder + power * of_remainder)
+    of_zero = correction(sum_rest(GELU_ZERO_HIGH, -a, from_high) + sum_rest(from_high, GELU_ZERO_LOW, from_zero))
+    of_q = correction(mapped_rest(a, 1.0, bottom, mapped) + sum_rest(mapped, -0.375, q))
+    of_bend = correction(product_sum_rest(q, further, GELU_GRADIENT_BEND, bend) + GELU_GRADIENT_BEND_LOW)
+    of_slope = correction(
+        product_sum_rest(q, bend, GELU_GRADIENT_SLOPE, slope) + (GELU_GRADIENT_SLOPE_LOW + q * of_bend)
+    )
+    of_factor = correction(
+        product_sum_rest(q, slope, GELU_GRADIENT, factor)
+        + (GELU_GRADIENT_LOW + q * of_slope + of_q * (slope + q * bend))
+    )
+    u = product(tail, of_tail, from_zero, of_zero, factor, of_factor) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 
@@ -118,31 +197,43 @@ def gelu_tanh_gradient(x):
     error = correction(gelu_tanh_argument_error(a, square, factor, argument))
     shifted = nearest_exponent(GELU_TANH_PIVOT_COARSE - argument)
     reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
-    r = reduced + correction(GELU_TANH_PIVOT_LOW - error)
+    low = correction(GELU_TANH_PIVOT_LOW - error)
+    r = reduced + low
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
     to_place = GELU_TANH_PLACE - a
-    to_place_rest = correction(sum_rest(GELU_TANH_PLACE, -a, to_place))
     both = GELU_TANH_PLACE + a
     squares = a * both
-    squares_rest = correction(multiply_subtract(a, both, squares) + a * sum_rest(GELU_TANH_PLACE, a, both))
     steeper = GELU_TANH_TRIPLE_CUBIC * squares
     slope = GELU_TANH_PLACE_SLOPE + steeper
+    straight = to_place * slope
+    curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
+    numerator = straight + curved
+    e = tail * EXP_UNSCALE
+    bottom = 1.0 + e * (2.0 + e)
+    r_rest = correction(
+        reduced_difference_rest(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted, reduced)
+        + sum_rest(reduced, low, r)
+    )
+    tail_rest = correction(scaled_exponential_rest_from(r, r_rest, shifted, GELU_TANH_PIVOT_EXP, tail))
+    to_place_rest = correction(sum_rest(GELU_TANH_PLACE, -a, to_place))
+    squares_rest = correction(multiply_subtract(a, both, squares) + a * sum_rest(GELU_TANH_PLACE, a, both))
+    triple_rest = correction(
+        multiply_subtract(3.0, GELU_TANH_CUBIC_HIGH, GELU_TANH_TRIPLE_CUBIC) + 3.0 * GELU_TANH_CUBIC_LOW
+    )
     steeper_rest = correction(
-        multiply_subtract(GELU_TANH_TRIPLE_CUBIC, squares, steeper) + GELU_TANH_TRIPLE_CUBIC * squares_rest
+        multiply_subtract(GELU_TANH_TRIPLE_CUBIC, squares, steeper)
+        + (GELU_TANH_TRIPLE_CUBIC * squares_rest + triple_rest * squares)
     )
     slope_rest = correction(sum_rest(GELU_TANH_PLACE_SLOPE, steeper, slope) + steeper_rest)
-    straight = to_place * slope
     straight_rest = correction(
         multiply_subtract(to_place, slope, straight) + (to_place * slope_rest + to_place_rest * slope)
     )
-    curved = exponential_minus_one_from(r, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST)
-    numerator = straight + curved
-    numerator_rest = correction(sum_rest(straight, curved, numerator) + straight_rest)
-    e = tail * EXP_UNSCALE
-    bottom = 1.0 + e * (2.0 + e)
-    tail_error = correction(scaled_exponential_error_from(r, shifted, GELU_TANH_PIVOT_EXP, tail))
-    bottom_error = correction(multiply_subtract(e, 2.0 + e, bottom - 1.0))
-    u = quotient(tail, tail_error, numerator, numerator_rest, bottom, bottom_error) * EXP_UNSCALE
+    curved_rest = correction(
+        exponential_minus_one_rest_from(r, r_rest, shifted, GELU_TANH_PIVOT_EXP, GELU_TANH_PIVOT_REST, curved)
+    )
+    numerator_rest = correction(sum_rest(straight, curved, numerator) + (straight_rest + curved_rest))
+    bottom_rest = correction(one_plus_squared_rest(e, tail_rest * EXP_UNSCALE, bottom))
+    u = quotient(tail, tail_rest, numerator, numerator_rest, bottom, bottom_rest) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 

@@ -30,6 +30,8 @@ from .coefficients import (
 from .elementary import (
     EXP_UNSCALE,
     EXPM1_LOWEST,
+    HALF_SCALE,
+    HALF_UNSCALE,
     LEAST_CORRECTED,
     LOWEST,
     SHIFTER,
@@ -38,13 +40,19 @@ from .elementary import (
     distance,
     exponential_minus_one_core,
     exponential_minus_one_from,
+    exponential_minus_one_rest_from,
     logistic_derivative_multiple,
     logistic_multiple,
     nearest_exponent,
+    one_plus_squared_rest,
+    product_sum_rest,
+    products_rest,
     quotient,
+    quotient_of_sum,
     reduced_difference,
-    scaled_exponential_error_from,
+    reduced_difference_rest,
     scaled_exponential_from,
+    scaled_exponential_rest_from,
     sum_rest,
 )
 from .primitives import absolute, copysign, correction, multiply_subtract, power_of_two
@@ -128,16 +136,19 @@ def silu_gradient(x):
     r = reduced_difference(SILU_PIVOT_COARSE, SILU_PIVOT_MIDDLE, a, shifted)
     tail = scaled_exponential_from(r, shifted, SILU_PIVOT_EXP)
     linear = SILU_PIVOT_ROUNDED - a
-    # what rounding took from that, far from the pivot
-    lost = correction((SILU_PIVOT_ROUNDED - SILU_PIVOT_COARSE) - (linear - from_coarse))
     curved = exponential_minus_one_from(r, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST)
     numerator = linear + curved
-    numerator_rest = correction(sum_rest(linear, curved, numerator) + lost)
-    tail_error = correction(scaled_exponential_error_from(r, shifted, SILU_PIVOT_EXP, tail))
     e = tail * EXP_UNSCALE
     bottom = 1.0 + e * (2.0 + e)
-    bottom_error = correction(multiply_subtract(e, 2.0 + e, bottom - 1.0))
-    u = quotient(tail, tail_error, numerator, numerator_rest, bottom, bottom_error) * EXP_UNSCALE
+    r_rest = correction(reduced_difference_rest(SILU_PIVOT_COARSE, SILU_PIVOT_MIDDLE, a, shifted, r))
+    tail_rest = correction(scaled_exponential_rest_from(r, r_rest, shifted, SILU_PIVOT_EXP, tail))
+    linear_rest = correction(sum_rest(SILU_PIVOT_ROUNDED, -a, linear))
+    curved_rest = correction(
+        exponential_minus_one_rest_from(r, r_rest, shifted, SILU_PIVOT_EXP, SILU_PIVOT_REST, curved)
+    )
+    numerator_rest = correction(sum_rest(linear, curved, numerator) + (linear_rest + curved_rest))
+    bottom_rest = correction(one_plus_squared_rest(e, tail_rest * EXP_UNSCALE, bottom))
+    u = quotient(tail, tail_rest, numerator, numerator_rest, bottom, bottom_rest) * EXP_UNSCALE
     return u if x < 0.0 else 1.0 - u
 
 
@@ -152,20 +163,35 @@ def mish(x):
     shifted = -cut * LOG2_E + SHIFTER_DOWN
     n = shifted - SHIFTER_DOWN
     scale = power_of_two(shifted)
-    change = scale * exponential_minus_one_core((-cut - n * LN2_HIGH) - correction(n * LN2_LOW))
+    high = -cut - n * LN2_HIGH
+    low = correction(n * LN2_LOW)
+    r = high - low
+    core = exponential_minus_one_core(r)
+    change = scale * core
     whole = EXP_UNSCALE + scale
     lost = 0.5 * EXP_UNSCALE - (whole - scale)
-    last = EXP_UNSCALE / (2.0 * EXP_UNSCALE + 4.0 * (scale + change)) * EXP_UNSCALE
-    small = change + (last + lost)
+    double = 2.0 * EXP_UNSCALE + 4.0 * (scale + change)
+    last = EXP_UNSCALE / double
+    rest_of_half = last * EXP_UNSCALE + lost
+    small = change + rest_of_half
     bottom = whole + small
-    rest = correction((whole - bottom) + small)
-    inverse = 1.0 / bottom
-    result = cut * inverse
-    remainder = correction(
-        0.0 if absolute(cut) < LEAST_CORRECTED else multiply_subtract(result, bottom, cut) + result * rest
+    core_rest = correction((r - core) + r * r * EXPM1_TAIL(r) + sum_rest(high, -low, r))
+    sum_of_scale = correction(scale + change)
+    double_rest = correction(
+        sum_rest(2.0 * EXP_UNSCALE, 4.0 * sum_of_scale, double) + 4.0 * ((scale - sum_of_scale) + change)
     )
+    last_rest = correction((multiply_subtract(last, double, EXP_UNSCALE) + last * double_rest) * last)
+    small_rest = correction(
+        sum_rest(last * EXP_UNSCALE, lost, rest_of_half) + sum_rest(change, rest_of_half, small) - last_rest
+    )
+    # a change of E changes 1 / (2 + 4 E) by 4 / (2 + 4 E)**2 less
+    rest = correction(((whole - bottom) + small) + (small_rest + scale * core_rest * (1.0 - 4.0 * last * last)))
+    # lifted, so that what is left of a small quotient is no subnormal number
+    lift = HALF_SCALE if absolute(cut) < LEAST_CORRECTED else 1.0
+    unlift = HALF_UNSCALE if absolute(cut) < LEAST_CORRECTED else 1.0
+    value = quotient_of_sum(cut * lift, bottom, rest) * EXP_UNSCALE * unlift
     # the sign as in silu
-    return x if x > UPPER_CUT else copysign((result - remainder * inverse) * EXP_UNSCALE, x)
+    return x if x > UPPER_CUT else copysign(value, x)
 
 
 def mish_gradient(x):
@@ -181,19 +207,62 @@ def mish_gradient(x):
     e = tail * EXP_UNSCALE
     t = exponential_minus_one_from(r, shifted, MISH_PIVOT_EXP, MISH_PIVOT_REST)
     linear = 4.0 * (MISH_PIVOT_ROUNDED - a)
-    curved = e * linear + t * (MISH_PIVOT_CONSTANT + e * (e + MISH_PIVOT_SLOPE))
+    inner = e + MISH_PIVOT_SLOPE
+    steep = MISH_PIVOT_CONSTANT + e * inner
+    curved = e * linear + t * steep
     bracket = linear + curved
-    bracket_rest = correction(sum_rest(linear, curved, bracket))
-    above = 1.0 + 2.0 * e
-    above_bottom = above + 2.0 * e * e
-    gradient_above = (above * above_bottom + 4.0 * a * (e * e) * (1.0 + e)) / (above_bottom * above_bottom)
+    middle = 8.0 + e * (4.0 + e)
+    lower = 8.0 + e * middle
     # below: (e**2 + 2 e + 2)**2, expanded, because its roundings count less so
-    inner = 8.0 + e * (8.0 + e * (4.0 + e))
-    bottom = 4.0 + e * inner
-    tail_error = correction(scaled_exponential_error_from(r, shifted, MISH_PIVOT_EXP, tail))
-    bottom_error = correction(multiply_subtract(e, inner, bottom - 4.0))
-    gradient_below = quotient(tail, tail_error, bracket, bracket_rest, bottom, bottom_error) * EXP_UNSCALE
-    return gradient_below if x < 0.0 else gradient_above
+    bottom = 4.0 + e * lower
+    r_rest = correction(reduced_difference_rest(MISH_PIVOT_COARSE, MISH_PIVOT_MIDDLE, a, shifted, r))
+    tail_rest = correction(scaled_exponential_rest_from(r, r_rest, shifted, MISH_PIVOT_EXP, tail))
+    e_rest = correction(tail_rest * EXP_UNSCALE)
+    linear_rest = correction(4.0 * sum_rest(MISH_PIVOT_ROUNDED, -a, 0.25 * linear))
+    t_rest = correction(exponential_minus_one_rest_from(r, r_rest, shifted, MISH_PIVOT_EXP, MISH_PIVOT_REST, t))
+    steep_rest = correction(
+        product_sum_rest(e, inner, MISH_PIVOT_CONSTANT, steep)
+        + (e * sum_rest(MISH_PIVOT_SLOPE, e, inner) + e_rest * (inner + e))
+    )
+    curved_rest = correction(
+        products_rest(e, linear, t, steep, curved)
+        + ((e * linear_rest + e_rest * linear) + (t * steep_rest + t_rest * steep))
+    )
+    bracket_rest = correction(sum_rest(linear, curved, bracket) + (linear_rest + curved_rest))
+    middle_rest = correction(product_sum_rest(e, 4.0 + e, 8.0, middle) + e * sum_rest(4.0, e, 4.0 + e))
+    lower_rest = correction(product_sum_rest(e, middle, 8.0, lower) + e * middle_rest)
+    bottom_rest = correction(
+        product_sum_rest(e, lower, 4.0, bottom) + (e * lower_rest + e_rest * (8.0 + e * (16.0 + e * (12.0 + 4.0 * e))))
+    )
+    gradient_below = quotient(tail, tail_rest, bracket, bracket_rest, bottom, bottom_rest) * EXP_UNSCALE
+    return gradient_below if x < 0.0 else mish_gradient_above(a, e, e_rest)
+
+
+def mish_gradient_above(a, e, e_rest):
+    """The derivative for x = a >= 0, with exp(-a) = e + e_rest: (n d + 4 a e**2 (1 + e)) / d**2."""
+    n = 1.0 + 2.0 * e
+    d = n + 2.0 * e * e
+    square = e * e
+    factor = 4.0 * a * square
+    one_plus = 1.0 + e
+    second = factor * one_plus
+    top = n * d + second
+    bottom = d * d
+    result = top / bottom
+    n_rest = correction(((1.0 - n) + 2.0 * e) + 2.0 * e_rest)
+    d_rest = correction(product_sum_rest(2.0 * e, e, n, d) + (n_rest + 4.0 * e * e_rest))
+    square_rest = correction(multiply_subtract(e, e, square) + 2.0 * e * e_rest)
+    factor_rest = correction(multiply_subtract(4.0 * a, square, factor) + 4.0 * a * square_rest)
+    second_rest = correction(
+        multiply_subtract(factor, one_plus, second)
+        + (factor * (((1.0 - one_plus) + e) + e_rest) + factor_rest * one_plus)
+    )
+    top_rest = correction(products_rest(n, d, factor, one_plus, top) + ((n * d_rest + n_rest * d) + second_rest))
+    # products_rest counts the rounding of ``second`` as well
+    again = correction(multiply_subtract(factor, one_plus, second))
+    bottom_rest = correction(multiply_subtract(d, d, bottom) + 2.0 * d * d_rest)
+    remainder = correction(multiply_subtract(result, bottom, top) + result * bottom_rest)
+    return result + correction(((top_rest - again) - remainder) / bottom)
 
 
 #: Computed in float64 for float32 (lowering.py).  In float32 the gradients with a zero are off by 3 to 4 units in the

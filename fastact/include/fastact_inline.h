@@ -161,20 +161,47 @@ FASTACT_INLINE double fastact_negative_half_square_remainder_float64(double a, d
     const double n_ = (shifted - (6755399441057367.0));
     const double small_ = fastact_multiply_add_float64(n_, ((2.0) * (-1.7239444525614835e-13)), fastact_multiply_subtract_float64(a, a, square_));
     const double r_ = (fastact_multiply_add_float64(n_, ((2.0) * (0.6931471805601177)), square_) + small_);
-    return (r_ * fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.2232455202344813e-11), r_, (2.697878489568874e-10)), r_, (-5.3823075931394685e-09)), r_, (9.688087722744126e-08)), r_, (-1.550099195887802e-06)), r_, (2.1701388956695717e-05)), r_, (-0.00026041666666868436)), r_, (0.0026041666666608643)), r_, (-0.020833333333333204)), r_, (0.12500000000000014)), r_, (-0.5)));
+    return (r_ * fastact_multiply_add_float64(r_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.2232455202344813e-11), r_, (2.697878489568874e-10)), r_, (-5.3823075931394685e-09)), r_, (9.688087722744126e-08)), r_, (-1.550099195887802e-06)), r_, (2.1701388956695717e-05)), r_, (-0.00026041666666868436)), r_, (0.0026041666666608643)), r_, (-0.020833333333333204)), r_, (0.12500000000000014)), (-0.5)));
 }
 
-FASTACT_INLINE double fastact_negative_half_square_exponential_float64(double a)
+FASTACT_INLINE double fastact_sum_rest_float64(double a, double b, double rounded)
 {
-    const double shifted_ = fastact_negative_half_square_exponent_float64(a);
-    return (fastact_power_of_two_float64(shifted_) * ((1.0) + fastact_negative_half_square_remainder_float64(a, shifted_)));
+    const double b_seen_ = (rounded - a);
+    return ((a - (rounded - b_seen_)) + (b - b_seen_));
 }
 
-FASTACT_INLINE double fastact_product_float64(double a, double b, double c)
+FASTACT_INLINE double fastact_mapped_rest_float64(double a, double lift, double bottom, double mapped)
+{
+    const double remainder_ = fastact_multiply_add_float64(mapped, fastact_sum_rest_float64((4.0), a, bottom), fastact_multiply_subtract_float64(mapped, bottom, (a * lift)));
+    return ((-remainder_) / bottom);
+}
+
+FASTACT_INLINE double fastact_product_sum_rest_float64(double a, double b, double c, double rounded)
+{
+    const double product_of_ = (a * b);
+    const double both_ = (product_of_ + c);
+    return (fastact_multiply_subtract_float64(a, b, product_of_) + (fastact_sum_rest_float64(product_of_, c, both_) + (both_ - rounded)));
+}
+
+FASTACT_INLINE double fastact_negative_half_square_remainder_rest_float64(double a, double shifted, double rounded)
+{
+    const double square_ = (a * a);
+    const double n_ = (shifted - (6755399441057367.0));
+    const double small_ = fastact_multiply_add_float64(n_, ((2.0) * (-1.7239444525614835e-13)), fastact_multiply_subtract_float64(a, a, square_));
+    const double large_ = fastact_multiply_add_float64(n_, ((2.0) * (0.6931471805601177)), square_);
+    const double r_ = (large_ + small_);
+    const double rest_ = fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.2232455202344813e-11), r_, (2.697878489568874e-10)), r_, (-5.3823075931394685e-09)), r_, (9.688087722744126e-08)), r_, (-1.550099195887802e-06)), r_, (2.1701388956695717e-05)), r_, (-0.00026041666666868436)), r_, (0.0026041666666608643)), r_, (-0.020833333333333204)), r_, (0.12500000000000014));
+    const double factor_ = fastact_multiply_add_float64(r_, rest_, (-0.5));
+    const double factor_rest_ = fastact_product_sum_rest_float64(r_, rest_, (-0.5), factor_);
+    return (fastact_multiply_subtract_float64(r_, factor_, rounded) + fastact_multiply_add_float64(r_, factor_rest_, (-(((0.5) * ((1.0) + rounded)) * fastact_sum_rest_float64(large_, small_, r_)))));
+}
+
+FASTACT_INLINE double fastact_product_float64(double a, double a_rest, double b, double b_rest, double c, double c_rest)
 {
     const double inner_ = (a * b);
     const double result_ = (inner_ * c);
-    return (result_ + fastact_multiply_add_float64(fastact_multiply_subtract_float64(a, b, inner_), c, fastact_multiply_subtract_float64(inner_, c, result_)));
+    const double inner_rest_ = (fastact_multiply_subtract_float64(a, b, inner_) + fastact_multiply_add_float64(a, b_rest, (a_rest * b)));
+    return (result_ + (fastact_multiply_subtract_float64(inner_, c, result_) + fastact_multiply_add_float64(inner_, c_rest, (inner_rest_ * c))));
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_factor_float64(double square)
@@ -229,22 +256,44 @@ FASTACT_INLINE double fastact_scaled_exponential_from_float64(double r, double s
     return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), scale_);
 }
 
-FASTACT_INLINE double fastact_sum_rest_float64(double a, double b, double rounded)
-{
-    const double b_seen_ = (rounded - a);
-    return ((a - (rounded - b_seen_)) + (b - b_seen_));
-}
-
 FASTACT_INLINE double fastact_exponential_minus_one_from_float64(double r, double shifted, double factor, double rest)
 {
     const double scale_ = ((fastact_power_of_two_float64(shifted) * factor) * (2.409919865102884e-181));
     return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), fastact_multiply_add_float64(factor, rest, (scale_ - factor)));
 }
 
-FASTACT_INLINE double fastact_scaled_exponential_error_from_float64(double r, double shifted, double factor, double rounded)
+FASTACT_INLINE double fastact_reduced_difference_rest_float64(double coarse, double more, double x, double shifted, double r)
+{
+    const double n_ = (shifted - (6755399441057367.0));
+    const double whole_ = fastact_multiply_add_float64((-n_), (0.6931471805601177), coarse);
+    const double from_whole_ = (whole_ - x);
+    const double small_ = fastact_multiply_add_float64((-n_), (-1.7239444525614835e-13), more);
+    return (fastact_sum_rest_float64(whole_, (-x), from_whole_) + fastact_sum_rest_float64(from_whole_, small_, r));
+}
+
+FASTACT_INLINE double fastact_scaled_exponential_rest_from_float64(double r, double r_rest, double shifted, double factor, double rounded)
 {
     const double scale_ = (fastact_power_of_two_float64(shifted) * factor);
-    return fastact_multiply_add_float64(scale_, fastact_exponential_minus_one_core_float64(r), (-(rounded - scale_)));
+    return (fastact_multiply_add_float64(scale_, r, (scale_ - rounded)) + fastact_multiply_add_float64(scale_, ((r * r) * fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r, (2.762635685887323e-07)), r, (2.755723215999964e-06)), r, (2.4801504355634654e-05)), r, (0.00019841269898419843)), r, (0.0013888888932472184)), r, (0.008333333333316659)), r, (0.04166666666657324)), r, (0.16666666666666682)), r, (0.5000000000000006))), (rounded * r_rest)));
+}
+
+FASTACT_INLINE double fastact_exponential_minus_one_rest_from_float64(double r, double r_rest, double shifted, double factor, double rest, double rounded)
+{
+    const double scale_ = ((fastact_power_of_two_float64(shifted) * factor) * (2.409919865102884e-181));
+    const double whole_ = (scale_ - factor);
+    const double large_ = fastact_multiply_add_float64(scale_, r, whole_);
+    const double small_ = fastact_multiply_add_float64(scale_, ((r * r) * fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r, (2.762635685887323e-07)), r, (2.755723215999964e-06)), r, (2.4801504355634654e-05)), r, (0.00019841269898419843)), r, (0.0013888888932472184)), r, (0.008333333333316659)), r, (0.04166666666657324)), r, (0.16666666666666682)), r, (0.5000000000000006))), (factor * rest));
+    const double large_rest_ = (fastact_sum_rest_float64(scale_, (-factor), whole_) + fastact_sum_rest_float64(whole_, (scale_ * r), large_));
+    return (((large_ - rounded) + small_) + fastact_multiply_add_float64((factor + rounded), r_rest, large_rest_));
+}
+
+FASTACT_INLINE double fastact_one_plus_squared_rest_float64(double e, double e_rest, double rounded)
+{
+    const double above_ = ((2.0) + e);
+    const double above_rest_ = (((2.0) - above_) + e);
+    const double inner_ = (e * above_);
+    const double inner_rest_ = fastact_multiply_add_float64(e, above_rest_, fastact_multiply_subtract_float64(e, above_, inner_));
+    return fastact_multiply_add_float64(((2.0) * ((1.0) + e)), e_rest, ((((1.0) - rounded) + inner_) + inner_rest_));
 }
 
 FASTACT_INLINE double fastact_quotient_float64(double a, double a_error, double b, double b_error, double denominator, double denominator_error)
@@ -298,6 +347,35 @@ FASTACT_INLINE double fastact_log1p_quotient_rest_float64(double e, double round
 {
     const double q_ = (e - (0.5));
     return fastact_multiply_add_float64(q_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5039647902307968e-05), q_, (-3.839042319888246e-05)), q_, (2.7527173626589413e-05)), q_, (-4.479518429658426e-05)), q_, (8.973125490866023e-05)), q_, (-0.0001421166249305337)), q_, (0.0002210748160697262)), q_, (-0.0003548159566908073)), q_, (0.0005730653380153186)), q_, (-0.0009288581626695885)), q_, (0.0015153828308877872)), q_, (-0.0024918411228135903)), q_, (0.004136179121353476)), q_, (-0.0069453949791266805)), q_, (0.011833792109677378)), q_, (-0.02054881191899174)), q_, (0.036611854523157655)), q_, (-0.06768864331096612)), q_, (0.1326097537542029)), q_, (-0.2885270990993239)), ((0.8109302162163288) - rounded));
+}
+
+FASTACT_INLINE double fastact_products_rest_float64(double a, double b, double c, double d, double rounded)
+{
+    const double second_ = (c * d);
+    return (fastact_product_sum_rest_float64(a, b, second_, rounded) + fastact_multiply_subtract_float64(c, d, second_));
+}
+
+FASTACT_INLINE double fastact_mish_gradient_above_float64(double a, double e, double e_rest)
+{
+    const double n_ = fastact_multiply_add_float64((2.0), e, (1.0));
+    const double d_ = fastact_multiply_add_float64(((2.0) * e), e, n_);
+    const double square_ = (e * e);
+    const double factor_ = (((4.0) * a) * square_);
+    const double one_plus_ = ((1.0) + e);
+    const double second_ = (factor_ * one_plus_);
+    const double top_ = fastact_multiply_add_float64(n_, d_, second_);
+    const double bottom_ = (d_ * d_);
+    const double result_ = (top_ / bottom_);
+    const double n_rest_ = fastact_multiply_add_float64((2.0), e_rest, fastact_multiply_add_float64((2.0), e, ((1.0) - n_)));
+    const double d_rest_ = (fastact_product_sum_rest_float64(((2.0) * e), e, n_, d_) + fastact_multiply_add_float64(((4.0) * e), e_rest, n_rest_));
+    const double square_rest_ = fastact_multiply_add_float64(((2.0) * e), e_rest, fastact_multiply_subtract_float64(e, e, square_));
+    const double factor_rest_ = fastact_multiply_add_float64(((4.0) * a), square_rest_, fastact_multiply_subtract_float64(((4.0) * a), square_, factor_));
+    const double second_rest_ = (fastact_multiply_subtract_float64(factor_, one_plus_, second_) + fastact_multiply_add_float64(factor_, ((((1.0) - one_plus_) + e) + e_rest), (factor_rest_ * one_plus_)));
+    const double top_rest_ = (fastact_products_rest_float64(n_, d_, factor_, one_plus_, top_) + (fastact_multiply_add_float64(n_, d_rest_, (n_rest_ * d_)) + second_rest_));
+    const double again_ = fastact_multiply_subtract_float64(factor_, one_plus_, second_);
+    const double bottom_rest_ = fastact_multiply_add_float64(((2.0) * d_), d_rest_, fastact_multiply_subtract_float64(d_, d_, bottom_));
+    const double remainder_ = fastact_multiply_add_float64(result_, bottom_rest_, fastact_multiply_subtract_float64(result_, bottom_, top_));
+    return (result_ + (((top_rest_ - again_) - remainder_) / bottom_));
 }
 
 FASTACT_INLINE double fastact_exponential_minus_one_multiple_widened(double x, double factor)
@@ -359,7 +437,7 @@ FASTACT_INLINE double fastact_negative_half_square_remainder_widened(double a, d
     const double square_ = (a * a);
     const double n_ = (shifted - (6755399441056767.0));
     const double r_ = fastact_multiply_add_widened(n_, ((2.0) * (0.6931471805599453)), square_);
-    return (r_ * fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-1.550108563563551e-06), r_, (2.178283626277555e-05)), r_, (-0.00026041883312856315)), r_, (0.0026041471452327883)), r_, (-0.020833332813333095)), r_, (0.1250000011670547)), r_, (-0.5000000000155665)));
+    return (r_ * fastact_multiply_add_widened(r_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-1.550108563563551e-06), r_, (2.178283626277555e-05)), r_, (-0.00026041883312856315)), r_, (0.0026041471452327883)), r_, (-0.020833332813333095)), r_, (0.1250000011670547)), (-0.5000000000155665)));
 }
 
 FASTACT_INLINE double fastact_gelu_widened(double x)
@@ -367,23 +445,32 @@ FASTACT_INLINE double fastact_gelu_widened(double x)
     const double size_ = fastact_absolute_widened(x);
     const double a_ = fastact_select_widened(size_ > (14.600000381469727), (14.600000381469727), size_);
     const double shifted_ = fastact_negative_half_square_exponent_widened(a_);
-    const double mapped_ = ((a_ * (1.0)) / (a_ + (4.0)));
+    const double bottom_ = (a_ + (4.0));
+    const double mapped_ = ((a_ * (1.0)) / bottom_);
     const double q_ = fastact_multiply_add_widened(mapped_, (1.0), (-(0.5)));
-    const double scaled_ = (fastact_power_of_two_widened(shifted_) * mapped_);
-    const double tail_ = fastact_multiply_add_widened(scaled_, fastact_negative_half_square_remainder_widened(a_, shifted_), scaled_);
-    return fastact_multiply_add_widened(tail_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.03284275919010828), q_, (0.01392028398304875)), q_, (0.11186757283360307)), q_, (-0.03684668107557941)), q_, (-0.20833190855465264)), q_, (0.22291653683509793)), q_, (0.24127411099496243)), q_, (-0.9663523688871472)), q_, (1.4921750365841833)), q_, (-1.5485495189764014)), q_, (1.215793282837296)), q_, (-0.7552851305702727)), fastact_select_widened(x >= (0.0), x, (-0.0)));
+    const double power_ = fastact_power_of_two_widened(shifted_);
+    const double scaled_ = (power_ * mapped_);
+    const double remainder_ = fastact_negative_half_square_remainder_widened(a_, shifted_);
+    const double tail_ = fastact_multiply_add_widened(scaled_, remainder_, scaled_);
+    const double further_ = fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.03284275919010828), q_, (0.01392028398304875)), q_, (0.11186757283360307)), q_, (-0.03684668107557941)), q_, (-0.20833190855465264)), q_, (0.22291653683509793)), q_, (0.24127411099496243)), q_, (-0.9663523688871472)), q_, (1.4921750365841833));
+    const double bend_ = fastact_multiply_add_widened(q_, further_, (-1.5485495189764014));
+    const double slope_ = fastact_multiply_add_widened(q_, bend_, (1.215793282837296));
+    const double factor_ = fastact_multiply_add_widened(q_, slope_, (-0.7552851305702727));
+    const double lifted_ = (tail_ * factor_);
+    const double below_ = lifted_;
+    const double line_ = fastact_select_widened(x >= (0.0), x, (-0.0));
+    const double unscale_ = ((1.0) * (1.0));
+    const double result_ = fastact_multiply_add_widened(below_, unscale_, line_);
+    return result_;
 }
 
-FASTACT_INLINE double fastact_negative_half_square_exponential_widened(double a)
-{
-    const double shifted_ = fastact_negative_half_square_exponent_widened(a);
-    return (fastact_power_of_two_widened(shifted_) * ((1.0) + fastact_negative_half_square_remainder_widened(a, shifted_)));
-}
-
-FASTACT_INLINE double fastact_product_widened(double a, double b, double c)
+FASTACT_INLINE double fastact_product_widened(double a, double a_rest, double b, double b_rest, double c, double c_rest)
 {
     const double inner_ = (a * b);
     const double result_ = (inner_ * c);
+    (void)a_rest;
+    (void)b_rest;
+    (void)c_rest;
     return result_;
 }
 
@@ -391,10 +478,20 @@ FASTACT_INLINE double fastact_gelu_gradient_widened(double x)
 {
     const double size_ = fastact_absolute_widened(x);
     const double a_ = fastact_select_widened(size_ > (14.600000381469727), (14.600000381469727), size_);
-    const double tail_ = fastact_negative_half_square_exponential_widened(a_);
-    const double from_zero_ = ((0.7517915246935645) - a_);
-    const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
-    const double u_ = (fastact_product_widened(tail_, from_zero_, fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.0013773074116349457), q_, (-0.008044390698444025)), q_, (0.006439825276547391)), q_, (0.02240138880129823)), q_, (-0.03098137395117309)), q_, (-0.04180168581814047)), q_, (0.1838587540822951)), q_, (-0.3090538560570818)), q_, (0.3414251610298865)), q_, (-0.27898150545177025)), q_, (0.49230928041849153))) * (1.0));
+    const double shifted_ = fastact_negative_half_square_exponent_widened(a_);
+    const double power_ = fastact_power_of_two_widened(shifted_);
+    const double remainder_ = fastact_negative_half_square_remainder_widened(a_, shifted_);
+    const double tail_ = (power_ * ((1.0) + remainder_));
+    const double from_high_ = ((0.7517915246935645) - a_);
+    const double from_zero_ = from_high_;
+    const double bottom_ = (a_ + (4.0));
+    const double mapped_ = (a_ / bottom_);
+    const double q_ = (mapped_ - (0.375));
+    const double further_ = fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((-0.0013773074116349457), q_, (-0.008044390698444025)), q_, (0.006439825276547391)), q_, (0.02240138880129823)), q_, (-0.03098137395117309)), q_, (-0.04180168581814047)), q_, (0.1838587540822951)), q_, (-0.3090538560570818));
+    const double bend_ = fastact_multiply_add_widened(q_, further_, (0.3414251610298865));
+    const double slope_ = fastact_multiply_add_widened(q_, bend_, (-0.27898150545177025));
+    const double factor_ = fastact_multiply_add_widened(q_, slope_, (0.49230928041849153));
+    const double u_ = (fastact_product_widened(tail_, (-0.0), from_zero_, (-0.0), factor_, (-0.0)) * (1.0));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -638,15 +735,36 @@ FASTACT_INLINE double fastact_mish_widened(double x)
     const double shifted_ = fastact_multiply_add_widened((-cut_), (1.4426950408889634), (6755399441056767.0));
     const double n_ = (shifted_ - (6755399441056767.0));
     const double scale_ = fastact_power_of_two_widened(shifted_);
-    const double change_ = (scale_ * fastact_exponential_minus_one_core_widened(fastact_multiply_add_widened((-n_), (0.6931471805599453), (-cut_))));
+    const double high_ = fastact_multiply_add_widened((-n_), (0.6931471805599453), (-cut_));
+    const double r_ = high_;
+    const double core_ = fastact_exponential_minus_one_core_widened(r_);
+    const double change_ = (scale_ * core_);
     const double whole_ = ((1.0) + scale_);
     const double lost_ = fastact_multiply_add_widened((0.5), (1.0), (-(whole_ - scale_)));
-    const double last_ = (((1.0) / fastact_multiply_add_widened((2.0), (1.0), ((4.0) * (scale_ + change_)))) * (1.0));
-    const double small_ = (change_ + (last_ + lost_));
+    const double double_ = fastact_multiply_add_widened((2.0), (1.0), ((4.0) * (scale_ + change_)));
+    const double last_ = ((1.0) / double_);
+    const double rest_of_half_ = fastact_multiply_add_widened(last_, (1.0), lost_);
+    const double small_ = (change_ + rest_of_half_);
     const double bottom_ = (whole_ + small_);
-    const double inverse_ = ((1.0) / bottom_);
-    const double result_ = (cut_ * inverse_);
-    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened((result_ * (1.0)), x));
+    const double lift_ = fastact_select_widened(fastact_absolute_widened(cut_) < (1.1830521861667747e-271), (1.0), (1.0));
+    const double unlift_ = fastact_select_widened(fastact_absolute_widened(cut_) < (1.1830521861667747e-271), (1.0), (1.0));
+    const double value_ = ((fastact_quotient_of_sum_widened((cut_ * lift_), bottom_, (-0.0)) * (1.0)) * unlift_);
+    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened(value_, x));
+}
+
+FASTACT_INLINE double fastact_mish_gradient_above_widened(double a, double e, double e_rest)
+{
+    const double n_ = fastact_multiply_add_widened((2.0), e, (1.0));
+    const double d_ = fastact_multiply_add_widened(((2.0) * e), e, n_);
+    const double square_ = (e * e);
+    const double factor_ = (((4.0) * a) * square_);
+    const double one_plus_ = ((1.0) + e);
+    const double second_ = (factor_ * one_plus_);
+    const double top_ = fastact_multiply_add_widened(n_, d_, second_);
+    const double bottom_ = (d_ * d_);
+    const double result_ = (top_ / bottom_);
+    (void)e_rest;
+    return result_;
 }
 
 FASTACT_INLINE double fastact_mish_gradient_widened(double x)
@@ -658,15 +776,15 @@ FASTACT_INLINE double fastact_mish_gradient_widened(double x)
     const double e_ = (tail_ * (1.0));
     const double t_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
     const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double curved_ = fastact_multiply_add_widened(e_, linear_, (t_ * fastact_multiply_add_widened(e_, (e_ + (4.303482535281529)), (2.536306932285039))));
+    const double inner_ = (e_ + (4.303482535281529));
+    const double steep_ = fastact_multiply_add_widened(e_, inner_, (2.536306932285039));
+    const double curved_ = fastact_multiply_add_widened(e_, linear_, (t_ * steep_));
     const double bracket_ = (linear_ + curved_);
-    const double above_ = fastact_multiply_add_widened((2.0), e_, (1.0));
-    const double above_bottom_ = fastact_multiply_add_widened(((2.0) * e_), e_, above_);
-    const double gradient_above_ = (fastact_multiply_add_widened(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
-    const double inner_ = fastact_multiply_add_widened(e_, fastact_multiply_add_widened(e_, ((4.0) + e_), (8.0)), (8.0));
-    const double bottom_ = fastact_multiply_add_widened(e_, inner_, (4.0));
+    const double middle_ = fastact_multiply_add_widened(e_, ((4.0) + e_), (8.0));
+    const double lower_ = fastact_multiply_add_widened(e_, middle_, (8.0));
+    const double bottom_ = fastact_multiply_add_widened(e_, lower_, (4.0));
     const double gradient_below_ = (fastact_quotient_widened(tail_, (-0.0), bracket_, (-0.0), bottom_, (-0.0)) * (1.0));
-    return fastact_select_widened(x < (0.0), gradient_below_, gradient_above_);
+    return fastact_select_widened(x < (0.0), gradient_below_, fastact_mish_gradient_above_widened(a_, e_, (-0.0)));
 }
 
 #if FASTACT_HAS_FMA
@@ -843,21 +961,61 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
     const double size_ = fastact_absolute_float64(x);
     const double a_ = fastact_select_float64(size_ > (39.2), (39.2), size_);
     const double shifted_ = fastact_negative_half_square_exponent_float64(a_);
-    const double mapped_ = ((a_ * (2.037035976334486e+90)) / (a_ + (4.0)));
+    const double bottom_ = (a_ + (4.0));
+    const double mapped_ = ((a_ * (2.037035976334486e+90)) / bottom_);
     const double q_ = fastact_multiply_add_float64(mapped_, (4.909093465297727e-91), (-(0.5)));
-    const double scaled_ = (fastact_power_of_two_float64(shifted_) * mapped_);
-    const double tail_ = fastact_multiply_add_float64(scaled_, fastact_negative_half_square_remainder_float64(a_, shifted_), scaled_);
-    return fastact_multiply_add_float64(tail_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-1.1871296361707086e-274), q_, (5.735642281567191e-274)), q_, (1.3087820341604615e-273)), q_, (-3.4348264922584163e-274)), q_, (-2.429546619183483e-273)), q_, (-8.7508214061292e-274)), q_, (2.639566912998082e-273)), q_, (2.4141601430035897e-273)), q_, (-2.104467262283948e-273)), q_, (-3.961690397795247e-273)), q_, (1.220074848048223e-273)), q_, (5.737702953147329e-273)), q_, (-3.472342540974115e-274)), q_, (-8.515180951824924e-273)), q_, (2.311722497032441e-274)), q_, (1.3997945487267241e-272)), q_, (-4.038483868818756e-273)), q_, (-2.4695594775324842e-272)), q_, (2.6346609037247965e-272)), q_, (2.8545398531863343e-272)), q_, (-1.1432367993870685e-271)), q_, (1.765320734616489e-271)), q_, (-1.8320149931799997e-271)), q_, (1.438346902496576e-271)), q_, (-8.935417247176124e-272)), fastact_select_float64(x >= (0.0), x, (-0.0)));
+    const double power_ = fastact_power_of_two_float64(shifted_);
+    const double scaled_ = (power_ * mapped_);
+    const double remainder_ = fastact_negative_half_square_remainder_float64(a_, shifted_);
+    const double tail_ = fastact_multiply_add_float64(scaled_, remainder_, scaled_);
+    const double further_ = fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-0.0010034465512608918), q_, (0.004848173519843899)), q_, (0.011062758257529332)), q_, (-0.002903360082016035)), q_, (-0.020536259072860462)), q_, (-0.007396817746884749)), q_, (0.022311500235256593)), q_, (0.02040620161335187)), q_, (-0.017788456729898487)), q_, (-0.033487029939326514)), q_, (0.010312941916800863)), q_, (0.04849915346285904)), q_, (-0.0029350713194021515)), q_, (-0.07197637645567513)), q_, (0.0019540325642968363)), q_, (0.11832060876893517)), q_, (-0.03413614307162483)), q_, (-0.20874476260714594)), q_, (0.2227003114935615)), q_, (0.24128604693554323)), q_, (-0.966345198254768)), q_, (1.4921748636772578));
+    const double bend_ = fastact_multiply_add_float64(q_, further_, (-1.548549602968859));
+    const double slope_ = fastact_multiply_add_float64(q_, bend_, (1.2157932839437842));
+    const double factor_ = fastact_multiply_add_float64(q_, slope_, (-0.7552851304157515));
+    const double lifted_ = (tail_ * factor_);
+    const double of_mapped_ = fastact_mapped_rest_float64(a_, (2.037035976334486e+90), bottom_, mapped_);
+    const double of_q_ = fastact_multiply_add_float64(of_mapped_, (4.909093465297727e-91), fastact_product_sum_rest_float64(mapped_, (4.909093465297727e-91), (-(0.5)), q_));
+    const double of_remainder_ = fastact_negative_half_square_remainder_rest_float64(a_, shifted_, remainder_);
+    const double of_tail_ = (fastact_product_sum_rest_float64(scaled_, remainder_, scaled_, tail_) + fastact_multiply_add_float64(scaled_, of_remainder_, ((power_ * of_mapped_) * ((1.0) + remainder_))));
+    const double of_bend_ = (fastact_product_sum_rest_float64(q_, further_, (-1.548549602968859), bend_) + (-7.954905503356775e-17));
+    const double of_slope_ = (fastact_product_sum_rest_float64(q_, bend_, (1.2157932839437842), slope_) + fastact_multiply_add_float64(q_, of_bend_, (4.774085254697401e-17)));
+    const double of_factor_ = (fastact_product_sum_rest_float64(q_, slope_, (-0.7552851304157515), factor_) + fastact_multiply_add_float64(of_q_, fastact_multiply_add_float64(q_, bend_, slope_), fastact_multiply_add_float64(q_, of_slope_, (2.2935858920730105e-17))));
+    const double of_lifted_ = (fastact_multiply_subtract_float64(tail_, factor_, lifted_) + fastact_multiply_add_float64(tail_, of_factor_, (of_tail_ * factor_)));
+    const double below_ = (lifted_ + of_lifted_);
+    const double line_ = fastact_select_float64(x >= (0.0), x, (-0.0));
+    const double unscale_ = ((2.409919865102884e-181) * (4.909093465297727e-91));
+    const double result_ = fastact_multiply_add_float64(below_, unscale_, line_);
+    const double of_below_ = ((lifted_ - below_) + of_lifted_);
+    const double of_result_ = fastact_multiply_add_float64(of_below_, unscale_, fastact_product_sum_rest_float64(below_, unscale_, line_, result_));
+    const double of_positive_ = fastact_select_float64(x > (1.1830521861667747e-271), of_result_, (0.0));
+    return (result_ + fastact_select_float64(size_ < (39.2), of_positive_, (0.0)));
 }
 
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
 {
     const double size_ = fastact_absolute_float64(x);
     const double a_ = fastact_select_float64(size_ > (39.2), (39.2), size_);
-    const double tail_ = fastact_negative_half_square_exponential_float64(a_);
-    const double from_zero_ = (((0.7517915246935645) - a_) + (-1.4956759177009883e-17));
-    const double q_ = ((a_ / (a_ + (4.0))) - (0.375));
-    const double u_ = (fastact_product_float64(tail_, from_zero_, fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-0.00030029350609066583), q_, (0.0005187916631905091)), q_, (0.0003083293591073697)), q_, (-0.0006769263822287441)), q_, (-0.0005829847952382809)), q_, (0.00042018413503593923)), q_, (0.0011308349849556275)), q_, (0.0002622700253715638)), q_, (-0.0017040919065711198)), q_, (-0.0015857699413475116)), q_, (0.00222325776671858)), q_, (0.004102594385109867)), q_, (-0.0030682654979183256)), q_, (-0.0095101307420764)), q_, (0.006871383750742563)), q_, (0.022605188794196783)), q_, (-0.031027553756488073)), q_, (-0.04181433719553075)), q_, (0.18386086744837674)), q_, (-0.3090535325612069)), q_, (0.34142512679722514)), q_, (-0.2789815077749647)), q_, (0.49230928050660405))) * (2.409919865102884e-181));
+    const double shifted_ = fastact_negative_half_square_exponent_float64(a_);
+    const double power_ = fastact_power_of_two_float64(shifted_);
+    const double remainder_ = fastact_negative_half_square_remainder_float64(a_, shifted_);
+    const double tail_ = (power_ * ((1.0) + remainder_));
+    const double from_high_ = ((0.7517915246935645) - a_);
+    const double from_zero_ = (from_high_ + (-1.4956759177009883e-17));
+    const double bottom_ = (a_ + (4.0));
+    const double mapped_ = (a_ / bottom_);
+    const double q_ = (mapped_ - (0.375));
+    const double further_ = fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((-0.00030029350609066583), q_, (0.0005187916631905091)), q_, (0.0003083293591073697)), q_, (-0.0006769263822287441)), q_, (-0.0005829847952382809)), q_, (0.00042018413503593923)), q_, (0.0011308349849556275)), q_, (0.0002622700253715638)), q_, (-0.0017040919065711198)), q_, (-0.0015857699413475116)), q_, (0.00222325776671858)), q_, (0.004102594385109867)), q_, (-0.0030682654979183256)), q_, (-0.0095101307420764)), q_, (0.006871383750742563)), q_, (0.022605188794196783)), q_, (-0.031027553756488073)), q_, (-0.04181433719553075)), q_, (0.18386086744837674)), q_, (-0.3090535325612069));
+    const double bend_ = fastact_multiply_add_float64(q_, further_, (0.34142512679722514));
+    const double slope_ = fastact_multiply_add_float64(q_, bend_, (-0.2789815077749647));
+    const double factor_ = fastact_multiply_add_float64(q_, slope_, (0.49230928050660405));
+    const double of_remainder_ = fastact_negative_half_square_remainder_rest_float64(a_, shifted_, remainder_);
+    const double of_tail_ = fastact_multiply_add_float64(power_, of_remainder_, fastact_multiply_add_float64(power_, remainder_, (power_ - tail_)));
+    const double of_zero_ = (fastact_sum_rest_float64((0.7517915246935645), (-a_), from_high_) + fastact_sum_rest_float64(from_high_, (-1.4956759177009883e-17), from_zero_));
+    const double of_q_ = (fastact_mapped_rest_float64(a_, (1.0), bottom_, mapped_) + fastact_sum_rest_float64(mapped_, (-0.375), q_));
+    const double of_bend_ = (fastact_product_sum_rest_float64(q_, further_, (0.34142512679722514), bend_) + (-2.1340830494529978e-17));
+    const double of_slope_ = (fastact_product_sum_rest_float64(q_, bend_, (-0.2789815077749647), slope_) + fastact_multiply_add_float64(q_, of_bend_, (-2.5510947149919902e-17)));
+    const double of_factor_ = (fastact_product_sum_rest_float64(q_, slope_, (0.49230928050660405), factor_) + fastact_multiply_add_float64(of_q_, fastact_multiply_add_float64(q_, bend_, slope_), fastact_multiply_add_float64(q_, of_slope_, (-2.5537112821211074e-17))));
+    const double u_ = (fastact_product_float64(tail_, of_tail_, from_zero_, of_zero_, factor_, of_factor_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -882,27 +1040,31 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_float64(double x)
     const double error_ = fastact_gelu_tanh_argument_error_float64(a_, square_, factor_, argument_);
     const double shifted_ = fastact_nearest_exponent_float64(((1.234375) - argument_));
     const double reduced_ = fastact_reduced_difference_float64((1.234375), (-0.0032201276681012463), argument_, shifted_);
-    const double r_ = (reduced_ + ((-8.741309195048687e-20) - error_));
+    const double low_ = ((-8.741309195048687e-20) - error_);
+    const double r_ = (reduced_ + low_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.29195521191476714));
     const double to_place_ = ((0.7524614220710163) - a_);
-    const double to_place_rest_ = fastact_sum_rest_float64((0.7524614220710163), (-a_), to_place_);
     const double both_ = ((0.7524614220710163) + a_);
     const double squares_ = (a_ * both_);
-    const double squares_rest_ = fastact_multiply_add_float64(a_, fastact_sum_rest_float64((0.7524614220710163), a_, both_), fastact_multiply_subtract_float64(a_, both_, squares_));
     const double steeper_ = ((0.21406444881780073) * squares_);
     const double slope_ = ((1.7169720254347263) + steeper_);
-    const double steeper_rest_ = fastact_multiply_add_float64((0.21406444881780073), squares_rest_, fastact_multiply_subtract_float64((0.21406444881780073), squares_, steeper_));
-    const double slope_rest_ = (fastact_sum_rest_float64((1.7169720254347263), steeper_, slope_) + steeper_rest_);
     const double straight_ = (to_place_ * slope_);
-    const double straight_rest_ = (fastact_multiply_subtract_float64(to_place_, slope_, straight_) + fastact_multiply_add_float64(to_place_, slope_rest_, (to_place_rest_ * slope_)));
     const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
     const double numerator_ = (straight_ + curved_);
-    const double numerator_rest_ = (fastact_sum_rest_float64(straight_, curved_, numerator_) + straight_rest_);
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double bottom_ = fastact_multiply_add_float64(e_, ((2.0) + e_), (1.0));
-    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.29195521191476714), tail_);
-    const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
-    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, numerator_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
+    const double r_rest_ = (fastact_reduced_difference_rest_float64((1.234375), (-0.0032201276681012463), argument_, shifted_, reduced_) + fastact_sum_rest_float64(reduced_, low_, r_));
+    const double tail_rest_ = fastact_scaled_exponential_rest_from_float64(r_, r_rest_, shifted_, (0.29195521191476714), tail_);
+    const double to_place_rest_ = fastact_sum_rest_float64((0.7524614220710163), (-a_), to_place_);
+    const double squares_rest_ = fastact_multiply_add_float64(a_, fastact_sum_rest_float64((0.7524614220710163), a_, both_), fastact_multiply_subtract_float64(a_, both_, squares_));
+    const double triple_rest_ = fastact_multiply_add_float64((3.0), (-6.175149918155315e-19), fastact_multiply_subtract_float64((3.0), (0.07135481627260025), (0.21406444881780073)));
+    const double steeper_rest_ = (fastact_multiply_subtract_float64((0.21406444881780073), squares_, steeper_) + fastact_multiply_add_float64((0.21406444881780073), squares_rest_, (triple_rest_ * squares_)));
+    const double slope_rest_ = (fastact_sum_rest_float64((1.7169720254347263), steeper_, slope_) + steeper_rest_);
+    const double straight_rest_ = (fastact_multiply_subtract_float64(to_place_, slope_, straight_) + fastact_multiply_add_float64(to_place_, slope_rest_, (to_place_rest_ * slope_)));
+    const double curved_rest_ = fastact_exponential_minus_one_rest_from_float64(r_, r_rest_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16), curved_);
+    const double numerator_rest_ = (fastact_sum_rest_float64(straight_, curved_, numerator_) + (straight_rest_ + curved_rest_));
+    const double bottom_rest_ = fastact_one_plus_squared_rest_float64(e_, (tail_rest_ * (2.409919865102884e-181)), bottom_);
+    const double u_ = (fastact_quotient_float64(tail_, tail_rest_, numerator_, numerator_rest_, bottom_, bottom_rest_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -979,15 +1141,17 @@ FASTACT_INLINE double fastact_silu_gradient_float64(double x)
     const double r_ = fastact_reduced_difference_float64((1.28125), (-0.0027854572389262103), a_, shifted_);
     const double tail_ = fastact_scaled_exponential_from_float64(r_, shifted_, (0.2784645427610738));
     const double linear_ = ((1.2784645427610737) - a_);
-    const double lost_ = (((1.2784645427610737) - (1.28125)) - (linear_ - from_coarse_));
     const double curved_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
     const double numerator_ = (linear_ + curved_);
-    const double numerator_rest_ = (fastact_sum_rest_float64(linear_, curved_, numerator_) + lost_);
-    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.2784645427610738), tail_);
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double bottom_ = fastact_multiply_add_float64(e_, ((2.0) + e_), (1.0));
-    const double bottom_error_ = fastact_multiply_subtract_float64(e_, ((2.0) + e_), (bottom_ - (1.0)));
-    const double u_ = (fastact_quotient_float64(tail_, tail_error_, numerator_, numerator_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
+    const double r_rest_ = fastact_reduced_difference_rest_float64((1.28125), (-0.0027854572389262103), a_, shifted_, r_);
+    const double tail_rest_ = fastact_scaled_exponential_rest_from_float64(r_, r_rest_, shifted_, (0.2784645427610738), tail_);
+    const double linear_rest_ = fastact_sum_rest_float64((1.2784645427610737), (-a_), linear_);
+    const double curved_rest_ = fastact_exponential_minus_one_rest_from_float64(r_, r_rest_, shifted_, (0.2784645427610738), (3.985063924310592e-16), curved_);
+    const double numerator_rest_ = (fastact_sum_rest_float64(linear_, curved_, numerator_) + (linear_rest_ + curved_rest_));
+    const double bottom_rest_ = fastact_one_plus_squared_rest_float64(e_, (tail_rest_ * (2.409919865102884e-181)), bottom_);
+    const double u_ = (fastact_quotient_float64(tail_, tail_rest_, numerator_, numerator_rest_, bottom_, bottom_rest_) * (2.409919865102884e-181));
     return fastact_select_float64(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -1003,7 +1167,7 @@ FASTACT_INLINE double fastact_softplus_float64(double x, double beta)
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double quotient_ = fastact_log1p_quotient_float64(e_);
     const double logarithm_ = (tail_ * quotient_);
-    const double tail_rest_ = (fastact_scaled_exponential_error_from_float64(r_, shifted_, (1.0), tail_) * fastact_multiply_add_float64((-(0.5)), e_, (1.0)));
+    const double tail_rest_ = (fastact_scaled_exponential_rest_from_float64(r_, (0.0), shifted_, (1.0), tail_) * fastact_multiply_add_float64((-(0.5)), e_, (1.0)));
     const double product_rest_ = fastact_multiply_add_float64(tail_, fastact_log1p_quotient_rest_float64(e_, quotient_), fastact_multiply_subtract_float64(tail_, quotient_, logarithm_));
     const double scaled_ = ((logarithm_ * (4.909093465297727e-91)) / beta);
     const double division_rest_ = fastact_multiply_subtract_float64(scaled_, beta, (logarithm_ * (4.909093465297727e-91)));
@@ -1036,17 +1200,28 @@ FASTACT_INLINE double fastact_mish_float64(double x)
     const double shifted_ = fastact_multiply_add_float64((-cut_), (1.4426950408889634), (6755399441056167.0));
     const double n_ = (shifted_ - (6755399441056167.0));
     const double scale_ = fastact_power_of_two_float64(shifted_);
-    const double change_ = (scale_ * fastact_exponential_minus_one_core_float64((fastact_multiply_add_float64((-n_), (0.6931471805601177), (-cut_)) - (n_ * (-1.7239444525614835e-13)))));
+    const double high_ = fastact_multiply_add_float64((-n_), (0.6931471805601177), (-cut_));
+    const double low_ = (n_ * (-1.7239444525614835e-13));
+    const double r_ = (high_ - low_);
+    const double core_ = fastact_exponential_minus_one_core_float64(r_);
+    const double change_ = (scale_ * core_);
     const double whole_ = ((2.409919865102884e-181) + scale_);
     const double lost_ = fastact_multiply_add_float64((0.5), (2.409919865102884e-181), (-(whole_ - scale_)));
-    const double last_ = (((2.409919865102884e-181) / fastact_multiply_add_float64((2.0), (2.409919865102884e-181), ((4.0) * (scale_ + change_)))) * (2.409919865102884e-181));
-    const double small_ = (change_ + (last_ + lost_));
+    const double double_ = fastact_multiply_add_float64((2.0), (2.409919865102884e-181), ((4.0) * (scale_ + change_)));
+    const double last_ = ((2.409919865102884e-181) / double_);
+    const double rest_of_half_ = fastact_multiply_add_float64(last_, (2.409919865102884e-181), lost_);
+    const double small_ = (change_ + rest_of_half_);
     const double bottom_ = (whole_ + small_);
-    const double rest_ = ((whole_ - bottom_) + small_);
-    const double inverse_ = ((1.0) / bottom_);
-    const double result_ = (cut_ * inverse_);
-    const double remainder_ = fastact_select_float64(fastact_absolute_float64(cut_) < (1.1830521861667747e-271), (0.0), fastact_multiply_add_float64(result_, rest_, fastact_multiply_subtract_float64(result_, bottom_, cut_)));
-    return fastact_select_float64(x > (60.0), x, fastact_copysign_float64((fastact_multiply_add_float64((-remainder_), inverse_, result_) * (2.409919865102884e-181)), x));
+    const double core_rest_ = (fastact_multiply_add_float64((r_ * r_), fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64(fastact_multiply_add_float64((2.5113121079516853e-08), r_, (2.762635685887323e-07)), r_, (2.755723215999964e-06)), r_, (2.4801504355634654e-05)), r_, (0.00019841269898419843)), r_, (0.0013888888932472184)), r_, (0.008333333333316659)), r_, (0.04166666666657324)), r_, (0.16666666666666682)), r_, (0.5000000000000006)), (r_ - core_)) + fastact_sum_rest_float64(high_, (-low_), r_));
+    const double sum_of_scale_ = (scale_ + change_);
+    const double double_rest_ = fastact_multiply_add_float64((4.0), ((scale_ - sum_of_scale_) + change_), fastact_sum_rest_float64(((2.0) * (2.409919865102884e-181)), ((4.0) * sum_of_scale_), double_));
+    const double last_rest_ = (fastact_multiply_add_float64(last_, double_rest_, fastact_multiply_subtract_float64(last_, double_, (2.409919865102884e-181))) * last_);
+    const double small_rest_ = ((fastact_sum_rest_float64((last_ * (2.409919865102884e-181)), lost_, rest_of_half_) + fastact_sum_rest_float64(change_, rest_of_half_, small_)) - last_rest_);
+    const double rest_ = (((whole_ - bottom_) + small_) + fastact_multiply_add_float64((scale_ * core_rest_), fastact_multiply_add_float64((-((4.0) * last_)), last_, (1.0)), small_rest_));
+    const double lift_ = fastact_select_float64(fastact_absolute_float64(cut_) < (1.1830521861667747e-271), (2.037035976334486e+90), (1.0));
+    const double unlift_ = fastact_select_float64(fastact_absolute_float64(cut_) < (1.1830521861667747e-271), (4.909093465297727e-91), (1.0));
+    const double value_ = ((fastact_quotient_of_sum_float64((cut_ * lift_), bottom_, rest_) * (2.409919865102884e-181)) * unlift_);
+    return fastact_select_float64(x > (60.0), x, fastact_copysign_float64(value_, x));
 }
 
 FASTACT_INLINE double fastact_mish_gradient_float64(double x)
@@ -1058,18 +1233,26 @@ FASTACT_INLINE double fastact_mish_gradient_float64(double x)
     const double e_ = (tail_ * (2.409919865102884e-181));
     const double t_ = fastact_exponential_minus_one_from_float64(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
     const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double curved_ = fastact_multiply_add_float64(e_, linear_, (t_ * fastact_multiply_add_float64(e_, (e_ + (4.303482535281529)), (2.536306932285039))));
+    const double inner_ = (e_ + (4.303482535281529));
+    const double steep_ = fastact_multiply_add_float64(e_, inner_, (2.536306932285039));
+    const double curved_ = fastact_multiply_add_float64(e_, linear_, (t_ * steep_));
     const double bracket_ = (linear_ + curved_);
-    const double bracket_rest_ = fastact_sum_rest_float64(linear_, curved_, bracket_);
-    const double above_ = fastact_multiply_add_float64((2.0), e_, (1.0));
-    const double above_bottom_ = fastact_multiply_add_float64(((2.0) * e_), e_, above_);
-    const double gradient_above_ = (fastact_multiply_add_float64(above_, above_bottom_, ((((4.0) * a_) * (e_ * e_)) * ((1.0) + e_))) / (above_bottom_ * above_bottom_));
-    const double inner_ = fastact_multiply_add_float64(e_, fastact_multiply_add_float64(e_, ((4.0) + e_), (8.0)), (8.0));
-    const double bottom_ = fastact_multiply_add_float64(e_, inner_, (4.0));
-    const double tail_error_ = fastact_scaled_exponential_error_from_float64(r_, shifted_, (0.3034825352815289), tail_);
-    const double bottom_error_ = fastact_multiply_subtract_float64(e_, inner_, (bottom_ - (4.0)));
-    const double gradient_below_ = (fastact_quotient_float64(tail_, tail_error_, bracket_, bracket_rest_, bottom_, bottom_error_) * (2.409919865102884e-181));
-    return fastact_select_float64(x < (0.0), gradient_below_, gradient_above_);
+    const double middle_ = fastact_multiply_add_float64(e_, ((4.0) + e_), (8.0));
+    const double lower_ = fastact_multiply_add_float64(e_, middle_, (8.0));
+    const double bottom_ = fastact_multiply_add_float64(e_, lower_, (4.0));
+    const double r_rest_ = fastact_reduced_difference_rest_float64((1.1953125), (-0.0028812854845047227), a_, shifted_, r_);
+    const double tail_rest_ = fastact_scaled_exponential_rest_from_float64(r_, r_rest_, shifted_, (0.3034825352815289), tail_);
+    const double e_rest_ = (tail_rest_ * (2.409919865102884e-181));
+    const double linear_rest_ = ((4.0) * fastact_sum_rest_float64((1.1924312145154954), (-a_), ((0.25) * linear_)));
+    const double t_rest_ = fastact_exponential_minus_one_rest_from_float64(r_, r_rest_, shifted_, (0.3034825352815289), (-8.230146173483207e-16), t_);
+    const double steep_rest_ = (fastact_product_sum_rest_float64(e_, inner_, (2.536306932285039), steep_) + fastact_multiply_add_float64(e_, fastact_sum_rest_float64((4.303482535281529), e_, inner_), (e_rest_ * (inner_ + e_))));
+    const double curved_rest_ = (fastact_products_rest_float64(e_, linear_, t_, steep_, curved_) + (fastact_multiply_add_float64(e_, linear_rest_, (e_rest_ * linear_)) + fastact_multiply_add_float64(t_, steep_rest_, (t_rest_ * steep_))));
+    const double bracket_rest_ = (fastact_sum_rest_float64(linear_, curved_, bracket_) + (linear_rest_ + curved_rest_));
+    const double middle_rest_ = fastact_multiply_add_float64(e_, fastact_sum_rest_float64((4.0), e_, ((4.0) + e_)), fastact_product_sum_rest_float64(e_, ((4.0) + e_), (8.0), middle_));
+    const double lower_rest_ = fastact_multiply_add_float64(e_, middle_rest_, fastact_product_sum_rest_float64(e_, middle_, (8.0), lower_));
+    const double bottom_rest_ = (fastact_product_sum_rest_float64(e_, lower_, (4.0), bottom_) + fastact_multiply_add_float64(e_, lower_rest_, (e_rest_ * fastact_multiply_add_float64(e_, fastact_multiply_add_float64(e_, fastact_multiply_add_float64((4.0), e_, (12.0)), (16.0)), (8.0)))));
+    const double gradient_below_ = (fastact_quotient_float64(tail_, tail_rest_, bracket_, bracket_rest_, bottom_, bottom_rest_) * (2.409919865102884e-181));
+    return fastact_select_float64(x < (0.0), gradient_below_, fastact_mish_gradient_above_float64(a_, e_, e_rest_));
 }
 
 FASTACT_INLINE float fastact_relu_float32(float x)
