@@ -246,9 +246,8 @@ def _with_operand_gradients(
     results = function.ufunc(*arrays, *operands, *scalars, out=(first, *[None] * len(operands)), **options)
     gradient = results[0]
     if is_half:
-        # an overflow is no news, and where a mask leaves elements out, numbers of any kind stand in their places
-        with np.errstate(all="ignore"):
-            narrowed = np.asanyarray(gradient).astype(dtype)
+        # where a mask leaves elements out, numbers of any kind stand in their places
+        narrowed = rounded(np.asanyarray(gradient), dtype)
         gradient = _stored(narrowed[()] if was_scalar else narrowed, outputs[0], options)
     gradients = []
     for operand, shape, terms, target in zip(operands, shapes, results[1:], outputs[1:], strict=True):

@@ -36,10 +36,16 @@ def as_floats(array: Any, bfloat16: np.dtype[Any] | None) -> Any:
 
 
 def rounded(numbers: Any, dtype: np.dtype[Any]) -> Any:
-    """Float64 numbers in another dtype, rounded once; ml_dtypes goes to bfloat16 by way of float32, which is twice."""
-    if not _core.is_bfloat16(dtype):
-        return numbers.astype(dtype)
-    single = numbers.astype(np.float32)
-    cut = np.where(np.abs(single) > np.abs(numbers), np.nextafter(single, np.float32(0)), single)
-    # an odd last bit stands for all that was cut off, so no tie arises that was none
-    return (cut.view(np.uint32) | (cut != numbers)).view(np.float32).astype(dtype)
+    """Float32 or float64 numbers in another dtype, rounded once, in silence even where the caller traps overflows."""
+    return _core.quietly(_rounded, numbers, dtype)
+
+
+def _rounded(numbers: Any, dtype: np.dtype[Any]) -> Any:
+    with np.errstate(all="ignore"):
+        if not _core.is_bfloat16(dtype) or numbers.dtype == np.float32:
+            return numbers.astype(dtype)
+        # ml_dtypes goes from float64 to bfloat16 by way of float32, which is to round twice
+        single = numbers.astype(np.float32)
+        cut = np.where(np.abs(single) > np.abs(numbers), np.nextafter(single, np.float32(0)), single)
+        # an odd last bit stands for all that was cut off, so no tie arises that was none
+        return (cut.view(np.uint32) | (cut != numbers)).view(np.float32).astype(dtype)

@@ -481,6 +481,15 @@ cdef bint is_accepted(int accepts, double number) noexcept nogil:
     )
 
 
+def quietly(function, *arguments):
+    """Call a Python function with floating-point traps masked; the caller's state is what it was afterwards."""
+    cdef fp_state caller = fp_enter()
+    try:
+        return function(*arguments)
+    finally:
+        fp_leave(caller)
+
+
 cdef object round_sums(object sums, object dtype):
     """A sum that overflows float32 is inf; NumPy's warning about it depends on a setting of the caller's."""
     with numpy.errstate(all="ignore"):

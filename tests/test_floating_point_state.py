@@ -58,12 +58,15 @@ def test_no_flag_reaches_numpy(function, backend, dtype, two_threads):
         for params in parameter_sets(function.row, function.direction):
             for count in sizes(backend):
                 x = np.resize(values, count)
+                # ml_dtypes' comparisons are not as silent
+                with np.errstate(invalid="ignore"):
+                    mask = x > 0
                 grad = x[::-1].copy()
                 gradients = () if function.direction == "forward" else (grad,)
                 call(function, x, params, grad=grad)
                 call(function, x.repeat(2)[::2], params, grad=grad)
                 call(function, x, params, grad=grad, out=x.copy())
-                call(function, x, params, grad=grad, where=x > 0, out=np.zeros_like(x))
+                call(function, x, params, grad=grad, where=mask, out=np.zeros_like(x))
                 function.ufunc(*gradients, x, *params)
             for value in nasty(dtype, 100):
                 call(function, value, params, grad=value)

@@ -60,7 +60,8 @@ OUTSIDE = {
     "fastact.declarations": set(),
     "fastact.lowering": set(),
     "fastact.reference": {"numpy"},
-    "fastact.backends.numba_kernels": {"numpy", "numba"},
+    # llvmlite is the part of Numba that knows the CPU
+    "fastact.backends.numba_kernels": {"numpy", "numba", "llvmlite"},
     "fastact.backends": {"numpy"},
     "fastact._kernels": set(),
     "fastact.calls": {"numpy"},
