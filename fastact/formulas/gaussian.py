@@ -110,7 +110,9 @@ def gelu(x):
         product_sum_rest(q, slope, MINUS_NORMAL_TAIL, factor)
         + (MINUS_NORMAL_TAIL_LOW + q * of_slope + of_q * (slope + q * bend))
     )
-    of_lifted = correction(multiply_subtract(tail, factor, lifted) + (tail * of_factor + of_tail * factor))
+    of_product = correction(multiply_subtract(tail, factor, lifted) + (tail * of_factor + of_tail * factor))
+    # -0.0 leaves every number as it is: nothing is left out of a zero
+    of_lifted = correction(of_product if a > 0.0 else -0.0)
     below = lifted + of_lifted
     # -0.0, not 0.0: gelu(-inf) and gelu(-0.0) are -0.0
     line = x if x >= 0.0 else -0.0
@@ -119,8 +121,8 @@ def gelu(x):
     # not for a negative number, which is rounded once, nor for one whose rest would be subnormal, nor for infinity
     of_below = correction((lifted - below) + of_lifted)
     of_result = correction(product_sum_rest(below, unscale, line, result) + of_below * unscale)
-    of_positive = correction(of_result if x > LEAST_CORRECTED else 0.0)
-    return result + correction(of_positive if size < GELU_CUT else 0.0)
+    of_positive = correction(of_result if x > LEAST_CORRECTED else -0.0)
+    return result + correction(of_positive if size < GELU_CUT else -0.0)
 
 
 def gelu_gradient(x):

@@ -980,15 +980,16 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
     const double of_bend_ = (fastact_product_sum_rest_float64(q_, further_, (-1.548549602968859), bend_) + (-7.954905503356775e-17));
     const double of_slope_ = (fastact_product_sum_rest_float64(q_, bend_, (1.2157932839437842), slope_) + fastact_multiply_add_float64(q_, of_bend_, (4.774085254697401e-17)));
     const double of_factor_ = (fastact_product_sum_rest_float64(q_, slope_, (-0.7552851304157515), factor_) + fastact_multiply_add_float64(of_q_, fastact_multiply_add_float64(q_, bend_, slope_), fastact_multiply_add_float64(q_, of_slope_, (2.2935858920730105e-17))));
-    const double of_lifted_ = (fastact_multiply_subtract_float64(tail_, factor_, lifted_) + fastact_multiply_add_float64(tail_, of_factor_, (of_tail_ * factor_)));
+    const double of_product_ = (fastact_multiply_subtract_float64(tail_, factor_, lifted_) + fastact_multiply_add_float64(tail_, of_factor_, (of_tail_ * factor_)));
+    const double of_lifted_ = fastact_select_float64(a_ > (0.0), of_product_, (-0.0));
     const double below_ = (lifted_ + of_lifted_);
     const double line_ = fastact_select_float64(x >= (0.0), x, (-0.0));
     const double unscale_ = ((2.409919865102884e-181) * (4.909093465297727e-91));
     const double result_ = fastact_multiply_add_float64(below_, unscale_, line_);
     const double of_below_ = ((lifted_ - below_) + of_lifted_);
     const double of_result_ = fastact_multiply_add_float64(of_below_, unscale_, fastact_product_sum_rest_float64(below_, unscale_, line_, result_));
-    const double of_positive_ = fastact_select_float64(x > (1.1830521861667747e-271), of_result_, (0.0));
-    return (result_ + fastact_select_float64(size_ < (39.2), of_positive_, (0.0)));
+    const double of_positive_ = fastact_select_float64(x > (1.1830521861667747e-271), of_result_, (-0.0));
+    return (result_ + fastact_select_float64(size_ < (39.2), of_positive_, (-0.0)));
 }
 
 FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
