@@ -68,10 +68,13 @@ GELU_TANH_CUT = Constant(float32="0x1.6p+3", float64="0x1.6p+4", widened="0x1.6p
 GELU_TANH_LINEAR_FROM = Constant(float32="0x1.8p+2", float64="0x1.4p+3", widened="0x1.8p+2")  # 6, 10
 
 
-def mapped_rest(a, lift, bottom, mapped):
-    """What ``mapped`` = a * lift / (a + NORMAL_TAIL_CENTRE) leaves out, ``bottom`` being the rounded sum."""
+def mapped_rest(a, lift, bottom, mapped, share):
+    """What ``mapped`` = a * lift / (a + NORMAL_TAIL_CENTRE) leaves out, ``bottom`` being the rounded sum.
+
+    With ``share`` = a / (a + 4), 1 / (a + 4) is (1 - share) / 4: no second division.
+    """
     remainder = multiply_subtract(mapped, bottom, a * lift) + mapped * sum_rest(NORMAL_TAIL_CENTRE, a, bottom)
-    return -remainder / bottom
+    return remainder * (0.25 * (share - 1.0))
 
 
 def gelu(x):
@@ -95,7 +98,7 @@ def gelu(x):
     factor = MINUS_NORMAL_TAIL + q * slope
     lifted = tail * factor
     # what all of these leave out
-    of_mapped = correction(mapped_rest(a, HALF_SCALE, bottom, mapped))
+    of_mapped = correction(mapped_rest(a, HALF_SCALE, bottom, mapped, mapped * HALF_UNSCALE))
     of_q = correction(of_mapped * HALF_UNSCALE + product_sum_rest(mapped, HALF_UNSCALE, -NORMAL_TAIL_SHIFT, q))
     of_remainder = correction(negative_half_square_remainder_rest(a, shifted, remainder))
     of_tail = correction(
@@ -146,7 +149,7 @@ def gelu_gradient(x):
     of_remainder = correction(negative_half_square_remainder_rest(a, shifted, remainder))
     of_tail = correction((power - tail) + power * remainder + power * of_remainder)
     of_zero = correction(sum_rest(GELU_ZERO_HIGH, -a, from_high) + sum_rest(from_high, GELU_ZERO_LOW, from_zero))
-    of_q = correction(mapped_rest(a, 1.0, bottom, mapped) + sum_rest(mapped, -0.375, q))
+    of_q = correction(mapped_rest(a, 1.0, bottom, mapped, mapped) + sum_rest(mapped, -0.375, q))
     of_bend = correction(product_sum_rest(q, further, GELU_GRADIENT_BEND, bend) + GELU_GRADIENT_BEND_LOW)
     of_slope = correction(
         product_sum_rest(q, bend, GELU_GRADIENT_SLOPE, slope) + (GELU_GRADIENT_SLOPE_LOW + q * of_bend)

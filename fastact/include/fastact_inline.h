@@ -170,10 +170,10 @@ FASTACT_INLINE double fastact_sum_rest_float64(double a, double b, double rounde
     return ((a - (rounded - b_seen_)) + (b - b_seen_));
 }
 
-FASTACT_INLINE double fastact_mapped_rest_float64(double a, double lift, double bottom, double mapped)
+FASTACT_INLINE double fastact_mapped_rest_float64(double a, double lift, double bottom, double mapped, double share)
 {
     const double remainder_ = fastact_multiply_add_float64(mapped, fastact_sum_rest_float64((4.0), a, bottom), fastact_multiply_subtract_float64(mapped, bottom, (a * lift)));
-    return ((-remainder_) / bottom);
+    return (remainder_ * ((0.25) * (share - (1.0))));
 }
 
 FASTACT_INLINE double fastact_product_sum_rest_float64(double a, double b, double c, double rounded)
@@ -973,7 +973,7 @@ FASTACT_INLINE double fastact_gelu_float64(double x)
     const double slope_ = fastact_multiply_add_float64(q_, bend_, (1.2157932839437842));
     const double factor_ = fastact_multiply_add_float64(q_, slope_, (-0.7552851304157515));
     const double lifted_ = (tail_ * factor_);
-    const double of_mapped_ = fastact_mapped_rest_float64(a_, (2.037035976334486e+90), bottom_, mapped_);
+    const double of_mapped_ = fastact_mapped_rest_float64(a_, (2.037035976334486e+90), bottom_, mapped_, (mapped_ * (4.909093465297727e-91)));
     const double of_q_ = fastact_multiply_add_float64(of_mapped_, (4.909093465297727e-91), fastact_product_sum_rest_float64(mapped_, (4.909093465297727e-91), (-(0.5)), q_));
     const double of_remainder_ = fastact_negative_half_square_remainder_rest_float64(a_, shifted_, remainder_);
     const double of_tail_ = (fastact_product_sum_rest_float64(scaled_, remainder_, scaled_, tail_) + fastact_multiply_add_float64(scaled_, of_remainder_, ((power_ * of_mapped_) * ((1.0) + remainder_))));
@@ -1012,7 +1012,7 @@ FASTACT_INLINE double fastact_gelu_gradient_float64(double x)
     const double of_remainder_ = fastact_negative_half_square_remainder_rest_float64(a_, shifted_, remainder_);
     const double of_tail_ = fastact_multiply_add_float64(power_, of_remainder_, fastact_multiply_add_float64(power_, remainder_, (power_ - tail_)));
     const double of_zero_ = (fastact_sum_rest_float64((0.7517915246935645), (-a_), from_high_) + fastact_sum_rest_float64(from_high_, (-1.4956759177009883e-17), from_zero_));
-    const double of_q_ = (fastact_mapped_rest_float64(a_, (1.0), bottom_, mapped_) + fastact_sum_rest_float64(mapped_, (-0.375), q_));
+    const double of_q_ = (fastact_mapped_rest_float64(a_, (1.0), bottom_, mapped_, mapped_) + fastact_sum_rest_float64(mapped_, (-0.375), q_));
     const double of_bend_ = (fastact_product_sum_rest_float64(q_, further_, (0.34142512679722514), bend_) + (-2.1340830494529978e-17));
     const double of_slope_ = (fastact_product_sum_rest_float64(q_, bend_, (-0.2789815077749647), slope_) + fastact_multiply_add_float64(q_, of_bend_, (-2.5510947149919902e-17)));
     const double of_factor_ = (fastact_product_sum_rest_float64(q_, slope_, (0.49230928050660405), factor_) + fastact_multiply_add_float64(of_q_, fastact_multiply_add_float64(q_, bend_, slope_), fastact_multiply_add_float64(q_, of_slope_, (-2.5537112821211074e-17))));
