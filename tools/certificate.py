@@ -76,6 +76,15 @@ def peers_of(records):
     return list(dict.fromkeys(name for record in records for name in record["peers"]))
 
 
+def swept_by(records):
+    """The sweep in words: where most of them saw all numbers, the others are named."""
+    others = [record for record in records if record["stride"] != 1]
+    if len(others) == len(records):
+        return f"every {max(record['stride'] for record in records)}th number"
+    named = ", ".join(name_of(record) for record in others)
+    return f"all numbers (every {others[0]['stride']}th for {named})" if others else "all numbers"
+
+
 def peers_sweep(records):
     """What the peers were measured on, in words."""
     strides = {record["peers_stride"] for record in records if record["peers"]}
@@ -123,8 +132,7 @@ def summary(certificate):
         for record in records
     ]
     targets = list(dict.fromkeys(name for record in records for name in record["targets"]))
-    strides = {record["stride"] for record in records}
-    sweep = "all numbers" if strides == {1} else f"every {max(strides)}th number"
+    sweep = swept_by(records)
     dates = sorted({record["date"] for record in records})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     parts = [
