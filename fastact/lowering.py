@@ -7,7 +7,8 @@ formulas, primitives and polynomials, and named constants.  Anything else is a `
 Three precisions.  ``float32`` and ``float64`` compute in their own type.  ``widened`` computes a float32 result in
 float64 and leaves the one rounding to the caller: for formulas whose roundings float32 cannot hold below one unit in
 the last place, and for CPUs without FMA.  There every ``correction`` of a rounding error is dropped, with all that
-serves it alone, and polynomials are shorter.
+serves it alone, and polynomials are shorter.  A family's ``WIDENED_FORMS`` may name another formula to take there,
+because digits to spare allow a shorter way.
 
 Fusing is decided here, not by the compilers, which differ: ``a * b + c`` becomes ``multiply_add``, one rounding where
 the CPU has FMA, and compilers are told to contract nothing.  So the bits of a function are the same on AVX2, AVX-512
@@ -149,13 +150,19 @@ class NumbaDialect(Dialect):
         return f"@jit\ndef {name}({', '.join(arguments)}):\n" + "".join(body) + f"    return {result}\n"
 
 
+def written_form(formula: Formula, precision: str) -> Formula:
+    """The formula whose text stands for this one: another in widened arithmetic, if its family names one."""
+    forms: dict[Formula, Formula] = formula.__globals__.get("WIDENED_FORMS", {}) if precision == "widened" else {}
+    return forms.get(formula, formula)
+
+
 class _Lowering:
     """One formula in one dialect; collects the formulas it calls."""
 
     def __init__(self, formula: Formula, dialect: Dialect) -> None:
         self.formula, self.dialect = formula, dialect
         self.called: list[Formula] = []
-        source, self.first_line = inspect.getsourcelines(formula)
+        source, self.first_line = inspect.getsourcelines(written_form(formula, dialect.dtype))
         tree = ast.parse("".join(source)).body[0]
         assert isinstance(tree, ast.FunctionDef)
         self.arguments = [argument.arg for argument in tree.args.args]

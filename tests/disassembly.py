@@ -73,6 +73,12 @@ def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False):
     assert any(mnemonic.endswith("s" if dtype == "float32" else "d") for _, mnemonic, _ in body)
 
 
+def packed_work(instructions):
+    """Packed instructions of arithmetic in each loop that has no scalar ones."""
+    counts = [Counter(_kind(i) for i in body) for body in loops_of(instructions)]
+    return [count["packed"] for count in counts if count["packed"] and not count["scalar"]]
+
+
 def _kind(instruction):
     _, mnemonic, _ = instruction
     return "packed" if PACKED.match(mnemonic) else ("scalar" if SCALAR.match(mnemonic) else "other")

@@ -259,26 +259,30 @@ def test_families_hold_rows_and_their_helpers_only(family):
     functions = functions_of(importlib.import_module(f"fastact.formulas.{family}"))
     used = set()
 
-    def visit(formula):
-        if formula.__name__ not in used:
-            used.add(formula.__name__)
-            for called in lowering._Lowering(formula, lowering.CythonDialect("float64")).called:
-                visit(called)
+    def visit(formula, precision):
+        name = lowering.written_form(formula, precision).__name__
+        if (name, precision) not in used:
+            used.add((name, precision))
+            for called in lowering._Lowering(formula, lowering.CythonDialect(precision)).called:
+                visit(called, precision)
 
     for row, direction in ROWS_AND_DIRECTIONS:
         if row.family == family:
             for formula in lowering.loop_of(row, direction).formulas:
-                visit(formula)
+                visit(formula, "float64")
+                visit(formula, "widened")
+    used = {name for name, precision in used}
     assert set(functions) - used == set(), "no row of this family needs these"
 
 
 def test_elementary_functions_are_used():
     functions = functions_of(importlib.import_module("fastact.formulas.elementary"))
     text = "\n".join(
-        lowering.lower(list(lowering.loop_of(row, direction).formulas), lowering.CythonDialect("float64"))
+        lowering.lower(list(lowering.loop_of(row, direction).formulas), lowering.CythonDialect(precision))
         for row, direction in ROWS_AND_DIRECTIONS
+        for precision in ("float64", "widened")
     )
-    assert [name for name in functions if f" {name}_float64(" not in text] == []
+    assert [name for name in functions if not re.search(rf" {name}_(float64|widened)\(", text)] == []
 
 
 def test_reference_holds_rows_only():

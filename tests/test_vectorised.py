@@ -1,12 +1,14 @@
 """Every compiled kernel is a SIMD loop: read from the machine code itself, for each kernel and instruction set."""
 
+import json
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import PLAIN_FUNCTIONS
-from disassembly import assert_hot_loop_is_packed, functions_of, needs_objdump
+from disassembly import assert_hot_loop_is_packed, functions_of, needs_objdump, packed_work
 
 import fastact
 from fastact import lowering
@@ -14,6 +16,7 @@ from fastact._kernels import base
 from fastact.backends import cython_kernels
 from fastact.catalogue import ACTIVATIONS
 
+BEATS = Path(__file__).resolve().parent.parent / "src_cy" / "beats.json"
 LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
 
 
@@ -45,6 +48,25 @@ def disassembly():
 @pytest.mark.parametrize("level", base.runnable())
 def test_hot_loop_is_packed(disassembly, level, loop, dtype):
     assert_hot_loop_is_packed(disassembly[level][f"{loop.name}_{dtype}"], level, dtype)
+
+
+@needs_objdump
+@pytest.mark.parametrize("level", base.runnable())
+def test_paced_loops_take_several_vectors(disassembly, level):
+    """A beat that the compiler drops would go unnoticed: the kernel would only be slow."""
+    beats = json.loads(BEATS.read_text(encoding="utf-8"))["bits"][level]
+    unpaced = []
+    for loop in LOOPS:
+        for dtype, bits in (("float32", 32), ("float64", 64)):
+            name = f"{loop.name}_{dtype}"
+            beat = beats.get(name, {"float32": 8, "float64": 16}[dtype])
+            if not beat:
+                continue
+            work = sorted(packed_work(disassembly[level][name]))
+            # one loop takes ``bits / beat`` vectors where the other takes one, or two if float32 is widened
+            if len(work) < 2 or work[-1] < 0.8 * bits / beat * work[0] / (loop.precision(dtype) == "widened" or 1):
+                unpaced.append((name, beat, work))
+    assert unpaced == []
 
 
 @pytest.mark.parametrize("backend_name", ["cython", "numba"])

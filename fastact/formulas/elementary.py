@@ -140,6 +140,13 @@ def scaled_exponential_rest_from(r, r_rest, shifted, factor, rounded):
     return ((scale - rounded) + scale * r) + (scale * (r * r * EXPM1_TAIL(r)) + rounded * r_rest)
 
 
+def widened_exponential_multiple(x, factor):
+    """factor * exp(x), in widened arithmetic alone: its error is in proportion to x near zero."""
+    shifted = nearest_exponent(x)
+    n = shifted - SHIFTER_UP
+    return scaled_exponential_from(x - n * LN2_HIGH, shifted, factor)
+
+
 # --- expm1 ------------------------------------------------------------------------------------------------------------
 
 

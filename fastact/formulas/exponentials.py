@@ -15,11 +15,14 @@ from .elementary import (
     scaled_exponential_multiple,
     scaled_exponential_rest_from,
     sum_rest,
+    widened_exponential_multiple,
 )
 from .primitives import Constant, absolute, correction, multiply_subtract
 
 # A larger alpha times exp(x) * EXP_SCALE could overflow.
 LARGE_FACTOR = Constant(float32="0x1p+32", float64="0x1p+300")
+# exp(-700) divided by the least float32 is nothing in float32, and 2**n is still a normal number.
+LEAST_BEND = Constant(float32="-0x1.b8p+6", float64="-0x1.5ep+9")
 
 
 def elu(x, alpha):
@@ -74,6 +77,14 @@ def softplus(x, beta):
     return x if t > UPPER_CUT else result + rest
 
 
+def widened_softplus(x, beta):
+    t = beta * x
+    a = absolute(t)
+    e = widened_exponential_multiple(LEAST_BEND if a > -LEAST_BEND else -a, 1.0)
+    line = x if t > 0.0 else 0.0
+    return line + e * log1p_quotient(e) * (1.0 / beta)
+
+
 def softplus_gradient(x, beta):
     """sigmoid(beta x), with the rounding error of beta * x carried along."""
     t = beta * x
@@ -90,3 +101,4 @@ def softplus_gradient_from_output(y, beta):
 #: Computed in float64 for float32 (lowering.py): in float32 their roundings add up to two units in the last place,
 #: and softplus falls here and there where it should rise.
 WIDENED = (softplus, softplus_gradient_from_output)
+WIDENED_FORMS = {softplus: widened_softplus}

@@ -21,6 +21,7 @@ from .coefficients import (
     GELU_TANH_PIVOT_LOW,
     GELU_TANH_PIVOT_MIDDLE,
     GELU_TANH_PIVOT_REST,
+    GELU_TANH_PIVOT_ROUNDED,
     GELU_TANH_PLACE,
     GELU_TANH_PLACE_SLOPE,
     GELU_TANH_TRIPLE_CUBIC,
@@ -57,6 +58,7 @@ from .elementary import (
     scaled_exponential_from,
     scaled_exponential_rest_from,
     sum_rest,
+    widened_exponential_multiple,
 )
 from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
 
@@ -242,6 +244,20 @@ def gelu_tanh_gradient(x):
     return u if x < 0.0 else 1.0 - u
 
 
+def widened_gelu_tanh_gradient(x):
+    """u = e / (1 + e) * (1 - p / (1 + e)) with p = a z'(a); exp is taken from the zero, where its error must vanish."""
+    size = absolute(x)
+    a = GELU_TANH_CUT if size > GELU_TANH_CUT else size
+    square = a * a
+    argument = a * gelu_tanh_factor(square)
+    e = widened_exponential_multiple(GELU_TANH_PIVOT_ROUNDED - argument, GELU_TANH_PIVOT_EXP)
+    inverse = 1.0 / (1.0 + e)
+    p = a * (GELU_TANH_LINEAR_HIGH + GELU_TANH_TRIPLE_CUBIC * square)
+    u = e * inverse * (1.0 - p * inverse)
+    return u if x < 0.0 else 1.0 - u
+
+
 #: Computed in float64 for float32 (lowering.py): in float32 these products of a dozen roundings are off by 3 to 4 units
 #: in the last place, and what would bring them below one costs as much.
 WIDENED = (gelu, gelu_gradient, gelu_tanh_gradient)
+WIDENED_FORMS = {gelu_tanh_gradient: widened_gelu_tanh_gradient}

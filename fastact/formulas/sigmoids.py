@@ -54,6 +54,7 @@ from .elementary import (
     scaled_exponential_from,
     scaled_exponential_rest_from,
     sum_rest,
+    widened_exponential_multiple,
 )
 from .primitives import absolute, copysign, correction, multiply_subtract, power_of_two
 
@@ -152,6 +153,15 @@ def silu_gradient(x):
     return u if x < 0.0 else 1.0 - u
 
 
+def widened_silu_gradient(x):
+    """u = e / (1 + e) * (1 - a / (1 + e)); exp is taken from the zero, where its error must vanish."""
+    a = distance(x)
+    e = widened_exponential_multiple(SILU_PIVOT_ROUNDED - a, SILU_PIVOT_EXP)
+    inverse = 1.0 / (1.0 + e)
+    u = e * inverse * (1.0 - a * inverse)
+    return u if x < 0.0 else 1.0 - u
+
+
 def mish(x):
     """x / (E + 1/2 + 1 / (2 + 4 E)) with E = exp(-x), the denominator times EXP_UNSCALE.
 
@@ -192,6 +202,21 @@ def mish(x):
     value = quotient_of_sum(cut * lift, bottom, rest) * EXP_UNSCALE * unlift
     # the sign as in silu
     return x if x > UPPER_CUT else copysign(value, x)
+
+
+def mish_numerator(x, e, square):
+    """The n of mish = x n / d with e = exp(-|x|): d is n + 2 e**2 for x > 0 and n + 2 for x <= 0."""
+    return 1.0 + 2.0 * e if x > 0.0 else square + 2.0 * e
+
+
+def widened_mish(x):
+    """x n / d: one division."""
+    e = widened_exponential_multiple(-distance(x), 1.0)
+    square = e * e
+    n = mish_numerator(x, e, square)
+    d = n + (2.0 * square if x > 0.0 else 2.0)
+    # cut below, where infinity times the tail would be NaN
+    return (LOWEST if x < LOWEST else x) * n / d
 
 
 def mish_gradient(x):
@@ -238,6 +263,17 @@ def mish_gradient(x):
     return gradient_below if x < 0.0 else mish_gradient_above(a, e, e_rest)
 
 
+def widened_mish_gradient(x):
+    """(n d + 4 x e k (1 + e)) / d**2 as it stands; exp is taken from the zero, where its error must vanish."""
+    a = distance(x)
+    e = widened_exponential_multiple(MISH_PIVOT_ROUNDED - a, MISH_PIVOT_EXP)
+    square = e * e
+    n = mish_numerator(x, e, square)
+    d = n + (2.0 * square if x > 0.0 else 2.0)
+    slope = (1.0 + e) * (4.0 * copysign(a, x))
+    return (n * d + slope * (square if x > 0.0 else e)) / (d * d)
+
+
 def mish_gradient_above(a, e, e_rest):
     """The derivative for x = a >= 0, with exp(-a) = e + e_rest: (n d + 4 a e**2 (1 + e)) / d**2."""
     n = 1.0 + 2.0 * e
@@ -268,3 +304,4 @@ def mish_gradient_above(a, e, e_rest):
 #: Computed in float64 for float32 (lowering.py).  In float32 the gradients with a zero are off by 3 to 4 units in the
 #: last place, mish by two; a gradient from the output is so little work that widening costs nothing beside memory.
 WIDENED = (sigmoid_gradient_from_output, tanh_gradient_from_output, silu_gradient, mish, mish_gradient)
+WIDENED_FORMS = {silu_gradient: widened_silu_gradient, mish: widened_mish, mish_gradient: widened_mish_gradient}

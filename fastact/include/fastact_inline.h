@@ -533,12 +533,6 @@ FASTACT_INLINE double fastact_gelu_tanh_widened(double x)
     return fastact_select_widened(x > (6.0), x, fastact_copysign_widened(value_, x));
 }
 
-FASTACT_INLINE double fastact_reduced_difference_widened(double coarse, double more, double x, double shifted)
-{
-    const double n_ = (shifted - (6755399441056767.0));
-    return ((fastact_multiply_add_widened((-n_), (0.6931471805599453), coarse) - x) + more);
-}
-
 FASTACT_INLINE double fastact_exponential_minus_one_core_widened(double r)
 {
     return fastact_multiply_add_widened((r * r), fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened(fastact_multiply_add_widened((0.00019911614087125975), r, (0.0013941070632204886)), r, (0.008333277653441943)), r, (0.04166635358726114)), r, (0.1666666679772581)), r, (0.5000000046836738)), r);
@@ -550,21 +544,11 @@ FASTACT_INLINE double fastact_scaled_exponential_from_widened(double r, double s
     return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_core_widened(r), scale_);
 }
 
-FASTACT_INLINE double fastact_exponential_minus_one_from_widened(double r, double shifted, double factor, double rest)
+FASTACT_INLINE double fastact_widened_exponential_multiple_widened(double x, double factor)
 {
-    const double scale_ = ((fastact_power_of_two_widened(shifted) * factor) * (1.0));
-    return fastact_multiply_add_widened(scale_, fastact_exponential_minus_one_core_widened(r), fastact_multiply_add_widened(factor, rest, (scale_ - factor)));
-}
-
-FASTACT_INLINE double fastact_quotient_widened(double a, double a_error, double b, double b_error, double denominator, double denominator_error)
-{
-    const double reciprocal_ = ((1.0) / denominator);
-    const double top_ = (a * b);
-    const double result_ = (top_ * reciprocal_);
-    (void)a_error;
-    (void)b_error;
-    (void)denominator_error;
-    return result_;
+    const double shifted_ = fastact_nearest_exponent_widened(x);
+    const double n_ = (shifted_ - (6755399441056767.0));
+    return fastact_scaled_exponential_from_widened(fastact_multiply_add_widened((-n_), (0.6931471805599453), x), shifted_, factor);
 }
 
 FASTACT_INLINE double fastact_gelu_tanh_gradient_widened(double x)
@@ -572,23 +556,11 @@ FASTACT_INLINE double fastact_gelu_tanh_gradient_widened(double x)
     const double size_ = fastact_absolute_widened(x);
     const double a_ = fastact_select_widened(size_ > (11.0), (11.0), size_);
     const double square_ = (a_ * a_);
-    const double factor_ = fastact_gelu_tanh_factor_widened(square_);
-    const double argument_ = (a_ * factor_);
-    const double shifted_ = fastact_nearest_exponent_widened(((1.234375) - argument_));
-    const double reduced_ = fastact_reduced_difference_widened((1.234375), (-0.0032201276681012463), argument_, shifted_);
-    const double r_ = reduced_;
-    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.29195521191476714));
-    const double to_place_ = ((0.7524614220710163) - a_);
-    const double both_ = ((0.7524614220710163) + a_);
-    const double squares_ = (a_ * both_);
-    const double steeper_ = ((0.21406444881780073) * squares_);
-    const double slope_ = ((1.7169720254347263) + steeper_);
-    const double straight_ = (to_place_ * slope_);
-    const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.29195521191476714), (-2.1459373293410855e-16));
-    const double numerator_ = (straight_ + curved_);
-    const double e_ = (tail_ * (1.0));
-    const double bottom_ = fastact_multiply_add_widened(e_, ((2.0) + e_), (1.0));
-    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, (-0.0), bottom_, (-0.0)) * (1.0));
+    const double argument_ = (a_ * fastact_gelu_tanh_factor_widened(square_));
+    const double e_ = fastact_widened_exponential_multiple_widened(((1.2311548723318988) - argument_), (0.29195521191476714));
+    const double inverse_ = ((1.0) / ((1.0) + e_));
+    const double p_ = (a_ * fastact_multiply_add_widened((0.21406444881780073), square_, (1.5957691216057308)));
+    const double u_ = ((e_ * inverse_) * fastact_multiply_add_widened((-p_), inverse_, (1.0)));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
 }
 
@@ -673,23 +645,10 @@ FASTACT_INLINE double fastact_silu_widened(double x)
 FASTACT_INLINE double fastact_silu_gradient_widened(double x)
 {
     const double a_ = fastact_distance_widened(x);
-    const double from_coarse_ = ((1.28125) - a_);
-    const double shifted_ = fastact_nearest_exponent_widened(from_coarse_);
-    const double r_ = fastact_reduced_difference_widened((1.28125), (-0.0027854572389262103), a_, shifted_);
-    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.2784645427610738));
-    const double linear_ = ((1.2784645427610737) - a_);
-    const double curved_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.2784645427610738), (3.985063924310592e-16));
-    const double numerator_ = (linear_ + curved_);
-    const double e_ = (tail_ * (1.0));
-    const double bottom_ = fastact_multiply_add_widened(e_, ((2.0) + e_), (1.0));
-    const double u_ = (fastact_quotient_widened(tail_, (-0.0), numerator_, (-0.0), bottom_, (-0.0)) * (1.0));
+    const double e_ = fastact_widened_exponential_multiple_widened(((1.2784645427610737) - a_), (0.2784645427610738));
+    const double inverse_ = ((1.0) / ((1.0) + e_));
+    const double u_ = ((e_ * inverse_) * fastact_multiply_add_widened((-a_), inverse_, (1.0)));
     return fastact_select_widened(x < (0.0), u_, ((1.0) - u_));
-}
-
-FASTACT_INLINE double fastact_reduced_sum_widened(double x, double low, double shifted)
-{
-    const double n_ = (shifted - (6755399441056767.0));
-    return (fastact_multiply_add_widened((-n_), (0.6931471805599453), x) + low);
 }
 
 FASTACT_INLINE double fastact_log1p_quotient_widened(double e)
@@ -702,19 +661,9 @@ FASTACT_INLINE double fastact_softplus_widened(double x, double beta)
 {
     const double t_ = (beta * x);
     const double a_ = fastact_absolute_widened(t_);
-    const double argument_ = fastact_select_widened(a_ > (-(-110.0)), (-110.0), (-a_));
-    const double shifted_ = fastact_nearest_exponent_widened(argument_);
-    const double r_ = fastact_reduced_sum_widened(argument_, (-0.0), shifted_);
-    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (1.0));
-    const double e_ = (tail_ * (1.0));
-    const double quotient_ = fastact_log1p_quotient_widened(e_);
-    const double logarithm_ = (tail_ * quotient_);
-    const double scaled_ = ((logarithm_ * (1.0)) / beta);
-    const double sharpened_ = scaled_;
-    const double bend_ = (sharpened_ * (1.0));
+    const double e_ = fastact_widened_exponential_multiple_widened(fastact_select_widened(a_ > (-(-700.0)), (-700.0), (-a_)), (1.0));
     const double line_ = fastact_select_widened(t_ > (0.0), x, (0.0));
-    const double result_ = (line_ + bend_);
-    return fastact_select_widened(t_ > (30.0), x, result_);
+    return fastact_multiply_add_widened((e_ * fastact_log1p_quotient_widened(e_)), ((1.0) / beta), line_);
 }
 
 FASTACT_INLINE double fastact_softplus_gradient_widened(double x, double beta)
@@ -729,62 +678,29 @@ FASTACT_INLINE double fastact_softplus_gradient_from_output_widened(double y, do
     return ((0.0) - fastact_exponential_minus_one_multiple_widened(((-beta) * y), (1.0)));
 }
 
-FASTACT_INLINE double fastact_mish_widened(double x)
+FASTACT_INLINE double fastact_mish_numerator_widened(double x, double e, double square)
 {
-    const double cut_ = fastact_select_widened(x < (-110.0), (-110.0), x);
-    const double shifted_ = fastact_multiply_add_widened((-cut_), (1.4426950408889634), (6755399441056767.0));
-    const double n_ = (shifted_ - (6755399441056767.0));
-    const double scale_ = fastact_power_of_two_widened(shifted_);
-    const double high_ = fastact_multiply_add_widened((-n_), (0.6931471805599453), (-cut_));
-    const double r_ = high_;
-    const double core_ = fastact_exponential_minus_one_core_widened(r_);
-    const double change_ = (scale_ * core_);
-    const double whole_ = ((1.0) + scale_);
-    const double lost_ = fastact_multiply_add_widened((0.5), (1.0), (-(whole_ - scale_)));
-    const double double_ = fastact_multiply_add_widened((2.0), (1.0), ((4.0) * (scale_ + change_)));
-    const double last_ = ((1.0) / double_);
-    const double rest_of_half_ = fastact_multiply_add_widened(last_, (1.0), lost_);
-    const double small_ = (change_ + rest_of_half_);
-    const double bottom_ = (whole_ + small_);
-    const double lift_ = fastact_select_widened(fastact_absolute_widened(cut_) < (1.1830521861667747e-271), (1.0), (1.0));
-    const double unlift_ = fastact_select_widened(fastact_absolute_widened(cut_) < (1.1830521861667747e-271), (1.0), (1.0));
-    const double value_ = ((fastact_quotient_of_sum_widened((cut_ * lift_), bottom_, (-0.0)) * (1.0)) * unlift_);
-    return fastact_select_widened(x > (30.0), x, fastact_copysign_widened(value_, x));
+    return fastact_select_widened(x > (0.0), fastact_multiply_add_widened((2.0), e, (1.0)), fastact_multiply_add_widened((2.0), e, square));
 }
 
-FASTACT_INLINE double fastact_mish_gradient_above_widened(double a, double e, double e_rest)
+FASTACT_INLINE double fastact_mish_widened(double x)
 {
-    const double n_ = fastact_multiply_add_widened((2.0), e, (1.0));
-    const double d_ = fastact_multiply_add_widened(((2.0) * e), e, n_);
-    const double square_ = (e * e);
-    const double factor_ = (((4.0) * a) * square_);
-    const double one_plus_ = ((1.0) + e);
-    const double second_ = (factor_ * one_plus_);
-    const double top_ = fastact_multiply_add_widened(n_, d_, second_);
-    const double bottom_ = (d_ * d_);
-    const double result_ = (top_ / bottom_);
-    (void)e_rest;
-    return result_;
+    const double e_ = fastact_widened_exponential_multiple_widened((-fastact_distance_widened(x)), (1.0));
+    const double square_ = (e_ * e_);
+    const double n_ = fastact_mish_numerator_widened(x, e_, square_);
+    const double d_ = (n_ + fastact_select_widened(x > (0.0), ((2.0) * square_), (2.0)));
+    return ((fastact_select_widened(x < (-110.0), (-110.0), x) * n_) / d_);
 }
 
 FASTACT_INLINE double fastact_mish_gradient_widened(double x)
 {
     const double a_ = fastact_distance_widened(x);
-    const double shifted_ = fastact_nearest_exponent_widened(((1.1953125) - a_));
-    const double r_ = fastact_reduced_difference_widened((1.1953125), (-0.0028812854845047227), a_, shifted_);
-    const double tail_ = fastact_scaled_exponential_from_widened(r_, shifted_, (0.3034825352815289));
-    const double e_ = (tail_ * (1.0));
-    const double t_ = fastact_exponential_minus_one_from_widened(r_, shifted_, (0.3034825352815289), (-8.230146173483207e-16));
-    const double linear_ = ((4.0) * ((1.1924312145154954) - a_));
-    const double inner_ = (e_ + (4.303482535281529));
-    const double steep_ = fastact_multiply_add_widened(e_, inner_, (2.536306932285039));
-    const double curved_ = fastact_multiply_add_widened(e_, linear_, (t_ * steep_));
-    const double bracket_ = (linear_ + curved_);
-    const double middle_ = fastact_multiply_add_widened(e_, ((4.0) + e_), (8.0));
-    const double lower_ = fastact_multiply_add_widened(e_, middle_, (8.0));
-    const double bottom_ = fastact_multiply_add_widened(e_, lower_, (4.0));
-    const double gradient_below_ = (fastact_quotient_widened(tail_, (-0.0), bracket_, (-0.0), bottom_, (-0.0)) * (1.0));
-    return fastact_select_widened(x < (0.0), gradient_below_, fastact_mish_gradient_above_widened(a_, e_, (-0.0)));
+    const double e_ = fastact_widened_exponential_multiple_widened(((1.1924312145154954) - a_), (0.3034825352815289));
+    const double square_ = (e_ * e_);
+    const double n_ = fastact_mish_numerator_widened(x, e_, square_);
+    const double d_ = (n_ + fastact_select_widened(x > (0.0), ((2.0) * square_), (2.0)));
+    const double slope_ = (((1.0) + e_) * ((4.0) * fastact_copysign_widened(a_, x)));
+    return (fastact_multiply_add_widened(n_, d_, (slope_ * fastact_select_widened(x > (0.0), square_, e_))) / (d_ * d_));
 }
 
 #if FASTACT_HAS_FMA
