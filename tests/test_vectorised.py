@@ -1,50 +1,22 @@
 """Every compiled kernel is a SIMD loop: read from the machine code itself, for each kernel and instruction set."""
 
-import re
 import time
 
 import numpy as np
 import pytest
 from cases import PLAIN_FUNCTIONS
-from disassembly import assert_hot_loop_is_packed, functions_of, needs_objdump
+from disassembly import DTYPES, LOOPS, assert_hot_loop_is_packed, kernels_of, needs_objdump
 
 import fastact
-from fastact import lowering
 from fastact._kernels import base
-from fastact.backends import cython_kernels
-from fastact.catalogue import ACTIVATIONS
-
-LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
-
-
-def kernels_of(level):
-    """{kernel name: its instructions} of one compiled module."""
-
-    def name_of(symbol):
-        # GCC may append .isra or .constprop; Cython prepends its own prefix
-        kernel = re.search(r"_([a-z_0-9]+_float(?:32|64))_kernel", symbol)
-        return _plain(kernel.group(1)) if kernel else None
-
-    return functions_of(cython_kernels._load(level).__file__, name_of)
-
-
-def _plain(mangled):
-    """The kernel's own name: Cython puts the module's name in front, with lengths between."""
-    names = [f"{loop.name}_{dtype}" for loop in LOOPS for dtype in ("float32", "float64")]
-    return max((name for name in names if mangled.endswith(name)), key=len)
-
-
-@pytest.fixture(scope="module")
-def disassembly():
-    return {level: kernels_of(level) for level in base.runnable()}
 
 
 @needs_objdump
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 @pytest.mark.parametrize("level", base.runnable())
-def test_hot_loop_is_packed(disassembly, level, loop, dtype):
-    assert_hot_loop_is_packed(disassembly[level][f"{loop.name}_{dtype}"], level, dtype)
+def test_hot_loop_is_packed(level, loop, dtype):
+    assert_hot_loop_is_packed(kernels_of(level)[f"{loop.name}_{dtype}"], level, dtype)
 
 
 @pytest.mark.parametrize("backend_name", ["cython", "numba"])
