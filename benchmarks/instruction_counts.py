@@ -97,11 +97,12 @@ def major(name):
 def foreign_flags():
     """Flags that the modules were compiled with besides those that setup.py asks for: Python's and the environment's.
 
-    The text of setup.py says what its own are, so that a change of them is compared and not passed over.
+    The text of setup.py says what its own are, so that a change of them is compared and not passed over.  CFLAGS in the
+    environment replace Python's, -g among them, and then nobody knows what the flags were.
     """
     flags = disassembly.build_flags(disassembly.kernels_file("base"))
     if flags is None:
-        return None
+        return "unknown (no -g)"
     own = set(re.findall(r'"(-[\w=+-]+)"', (ROOT / "setup.py").read_text(encoding="utf-8")))
     # what GCC adds by itself on this platform
     return " ".join(sorted(flags - own - {"-fasynchronous-unwind-tables"}))
@@ -116,47 +117,36 @@ def python_build():
     return ", ".join([platform.python_compiler(), *(way for way, taken in ways.items() if taken)])
 
 
-def build():
-    """What the counts of kernels depend on."""
+def build(part):
+    """What the counts of a part depend on, as far as it is known before they are measured."""
     if disassembly.OBJDUMP is None:
         raise call_instructions.Unavailable("no objdump, which tells how the modules were built")
-    return {"machine": platform.machine(), "compiler": compiler(), "flags": foreign_flags()}
-
-
-def caller(instruction_set):
-    """What the counts of calls depend on besides."""
-    return {
-        "instruction_set": instruction_set,
-        "python": platform.python_version(),
-        "python_build": python_build(),
-        "numpy": np.__version__,
-        "valgrind": call_instructions.version(),
-    }
+    kernels = {"machine": platform.machine(), "compiler": compiler(), "flags": foreign_flags()}
+    python = {"python": platform.python_version(), "python_build": python_build(), "numpy": np.__version__}
+    return kernels | (python if part == "calls" else {})
 
 
 def minor(version):
     return ".".join(version.split(".")[:2])
 
 
-def obstacles(stored, here):
-    """Why counts cannot be compared with the stored ones at all: one reason a line."""
-    compared = {"machine": str, "compiler": major, "flags": str, "instruction_set": str, "python": minor}
+def differences(stored, here, **compared):
+    """What differs of two builds, a line each: of each name what ``compared`` makes of its value."""
     return [
-        f"{name}: stored for {reduce(stored[name])}, here {reduce(here[name])}"
-        for name, reduce in compared.items()
-        # without debugging information nobody knows the flags; -g0 alone changes no code
-        if name in here and None not in (stored[name], here[name]) and reduce(stored[name]) != reduce(here[name])
+        f"{name}: stored for {reduced(stored[name])}, here {reduced(here[name])}"
+        for name, reduced in compared.items()
+        if name in here and reduced(stored[name]) != reduced(here[name])
     ]
+
+
+def obstacles(stored, here):
+    """Why counts cannot be compared with the stored ones at all."""
+    return differences(stored, here, machine=str, compiler=major, flags=str, instruction_set=str, python=minor)
 
 
 def foreign_obstacles(stored, here):
     """Why the part of a call that is Python's and NumPy's cannot be compared."""
-    compared = {"python_build": str, "numpy": minor}
-    return [
-        f"{name}: stored for {reduce(stored[name])}, here {reduce(here[name])}"
-        for name, reduce in compared.items()
-        if name in here and reduce(stored[name]) != reduce(here[name])
-    ]
+    return differences(stored, here, python_build=str, numpy=minor)
 
 
 # --- stored, and compared ------------------------------------------------------------------------------------------
@@ -177,12 +167,13 @@ def store(parts):
 
 
 def measured_kernels():
-    return {"made_with": build(), "counts": kernel_instructions.measured()}
+    return {"made_with": build("kernels"), "counts": kernel_instructions.measured()}
 
 
 def measured_calls():
     counts, instruction_set = call_instructions.measured()
-    return {"made_with": build() | caller(instruction_set), "counts": counts}
+    served = {"instruction_set": instruction_set, "valgrind": call_instructions.version()}
+    return {"made_with": build("calls") | served, "counts": counts}
 
 
 MEASURING = {"kernels": measured_kernels, "calls": measured_calls}
@@ -215,7 +206,7 @@ def report(part, before):
     known = before[part]["made_with"]
     try:
         # another compiler's loops may be of a shape that cannot be read, so this comes first
-        reasons = obstacles(known, build())
+        reasons = obstacles(known, build(part))
         now = MEASURING[part]() if not reasons else None
     except call_instructions.Unavailable as reason:
         return Report([f"{part}: not compared: {reason}"], compared=False)
@@ -286,7 +277,9 @@ def main(words=None):
         return 0
     reports = {part: report(part, stored()) for part in MEASURING}
     for part, said in reports.items():
-        outcome = "not compared" if not said.compared else "too many instructions" if said.fails else "as stored"
+        outcome = (
+            "not compared" if not said.compared else "too many instructions" if said.fails else "no more than stored"
+        )
         print(*said.lines, f"{len(names_of(part))} {part}: {outcome}", sep="\n")
     return int(any(said.fails for said in reports.values()))
 
