@@ -1,16 +1,25 @@
-"""Whether a compiled function's loop is SIMD: read from the machine code, because compilers do not say.
+"""What a compiler made of a loop: read from the machine code, because compilers do not say.
 
 A loop that a compiler gave up on computes the same, only ten times slower.  So the loops of a function are found by
 their backward jumps, and one of them must do all its floating-point work on packed registers of the width that the
-instruction set promises.
+instruction set promises.  How many elements a pass of it handles is read from it too, so that
+``benchmarks/kernel_instructions.py`` can tell what an element costs.
+
+Nothing is run or loaded for this: AVX-512 kernels are read on machines that cannot run them.
 """
 
+import functools
+import importlib.util
 import re
 import shutil
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+from fastact import lowering
+from fastact.catalogue import ACTIVATIONS
 
 OBJDUMP = shutil.which("objdump")
 needs_objdump = pytest.mark.skipif(OBJDUMP is None, reason="needs objdump (binutils), which comes with GCC")
@@ -22,6 +31,12 @@ ARITHMETIC = (
 )
 PACKED = re.compile(ARITHMETIC + r"p[sd]$")
 SCALAR = re.compile(ARITHMETIC + r"s[sd]$")
+
+DTYPES = ("float32", "float64")
+#: The loop of every row and direction; each is a kernel per dtype in each module of an instruction set.
+LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
+#: A vector register put into memory: register, base, index, scale.  The mask of AVX-512 may follow.
+STORE = re.compile(r"%[xyz]mm\d+,[^,(]*\((%\w+)(?:,(%\w+)(?:,(\d))?)?\)")
 
 
 def functions_of(path, name_of):
@@ -53,6 +68,69 @@ def loops_of(instructions):
     return [[i for i in instructions if start <= i[0] <= end] for start, end in innermost]
 
 
+def kernels_file(level):
+    """The compiled module of an instruction set, or None if it was not built.  It is not imported."""
+    found = importlib.util.find_spec(f"fastact._kernels.{level}")
+    return Path(found.origin) if found else None
+
+
+@functools.cache
+def kernels_of(level):
+    """{kernel name, such as ``gelu_forward_float32``: its instructions} of one compiled module."""
+    # the longest, because elu's name ends that of gelu
+    names = sorted((f"{loop.name}_{dtype}" for loop in LOOPS for dtype in DTYPES), key=len, reverse=True)
+
+    def name_of(symbol):
+        # GCC may append .isra or .constprop; Cython puts the module's name in front, with lengths between
+        kernel = re.search(r"_([a-z_0-9]+_float(?:32|64))_kernel", symbol)
+        return next((name for name in names if kernel.group(1).endswith(name)), None) if kernel else None
+
+    return functions_of(kernels_file(level), name_of)
+
+
+def simd_loop(instructions):
+    """The body of the loop that works on packed registers only and does the most of it per pass."""
+    bodies = [
+        (counts["packed"], body)
+        for body in loops_of(instructions)
+        for counts in [Counter(_kind(i) for i in body)]
+        if counts["packed"] and not counts["scalar"]
+    ]
+    if not bodies:
+        raise ValueError("no loop works on packed registers only")
+    return max(bodies, key=lambda pair: pair[0])[1]
+
+
+def elements_per_pass(body, dtype):
+    """How many elements a pass of a loop handles: by how far the addresses that it stores to go on.
+
+    What is put on the stack for want of registers stays where it is, so it is not taken for a result.
+    """
+    steps = Counter()
+    for _, mnemonic, operands in body:
+        step = re.fullmatch(r"\$(0x[0-9a-f]+),(%r\w+)", operands)
+        if step and mnemonic in ("add", "sub"):
+            # GCC adds 128 as a subtraction of -128, which fits one byte; objdump prints 64 bits without a sign
+            value = (int(step[1], 16) + 2**63) % 2**64 - 2**63
+            steps[step[2]] += value if mnemonic == "add" else -value
+    stores = [STORE.match(operands) for _, mnemonic, operands in body if "mov" in mnemonic]
+    lengths = {steps[store[1]] + steps[store[2]] * int(store[3] or 1) for store in stores if store} - {0}
+    if len(lengths) != 1:
+        raise ValueError(f"a pass goes on by {sorted(lengths) or 'nothing'}; accepted: one number of bytes")
+    return lengths.pop() // {"float32": 4, "float64": 8}[dtype]
+
+
+def build_flags(path):
+    """The compiler's flags that shape code, as the debugging information has them; None if there is none."""
+    text = subprocess.run(
+        [OBJDUMP, "--dwarf=info", "--dwarf-depth=1", path], check=True, capture_output=True, text=True
+    ).stdout
+    producer = re.search(r"DW_AT_producer\s*:.*?: (.*)", text)
+    words = [word for word in producer[1].split() if word.startswith("-")] if producer else []
+    # clang and GCC with -gno-record-gcc-switches name themselves only
+    return frozenset(w for w in words if not re.match(r"-g|-f\w+-prefix-map|-frandom-seed", w)) if words else None
+
+
 def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False):
     """One loop works on packed registers of the level's width only, and does the most work per pass.
 
@@ -71,12 +149,6 @@ def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False):
     registers = Counter(r for _, _, operands in body for r in re.findall(r"%([xyz]mm)\d", operands))
     assert registers[WIDTH[level]], f"registers used: {registers}"
     assert any(mnemonic.endswith("s" if dtype == "float32" else "d") for _, mnemonic, _ in body)
-
-
-def packed_work(instructions):
-    """Packed instructions of arithmetic in each loop that has no scalar ones."""
-    counts = [Counter(_kind(i) for i in body) for body in loops_of(instructions)]
-    return [count["packed"] for count in counts if count["packed"] and not count["scalar"]]
 
 
 def _kind(instruction):

@@ -1,72 +1,50 @@
 """Every compiled kernel is a SIMD loop: read from the machine code itself, for each kernel and instruction set."""
 
 import json
-import re
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import PLAIN_FUNCTIONS
-from disassembly import assert_hot_loop_is_packed, functions_of, needs_objdump, packed_work
+from disassembly import (
+    DTYPES,
+    LOOPS,
+    assert_hot_loop_is_packed,
+    elements_per_pass,
+    kernels_of,
+    needs_objdump,
+    simd_loop,
+)
 
 import fastact
-from fastact import lowering
 from fastact._kernels import base
-from fastact.backends import cython_kernels
-from fastact.catalogue import ACTIVATIONS
 
 BEATS = Path(__file__).resolve().parent.parent / "src_cy" / "beats.json"
-LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
-
-
-def kernels_of(level):
-    """{kernel name: its instructions} of one compiled module."""
-
-    def name_of(symbol):
-        # GCC may append .isra or .constprop; Cython prepends its own prefix
-        kernel = re.search(r"_([a-z_0-9]+_float(?:32|64))_kernel", symbol)
-        return _plain(kernel.group(1)) if kernel else None
-
-    return functions_of(cython_kernels._load(level).__file__, name_of)
-
-
-def _plain(mangled):
-    """The kernel's own name: Cython puts the module's name in front, with lengths between."""
-    names = [f"{loop.name}_{dtype}" for loop in LOOPS for dtype in ("float32", "float64")]
-    return max((name for name in names if mangled.endswith(name)), key=len)
-
-
-@pytest.fixture(scope="module")
-def disassembly():
-    return {level: kernels_of(level) for level in base.runnable()}
+REGISTER_BITS = {"base": 128, "avx2": 256, "avx512": 512}
 
 
 @needs_objdump
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 @pytest.mark.parametrize("level", base.runnable())
-def test_hot_loop_is_packed(disassembly, level, loop, dtype):
-    assert_hot_loop_is_packed(disassembly[level][f"{loop.name}_{dtype}"], level, dtype)
+def test_hot_loop_is_packed(level, loop, dtype):
+    assert_hot_loop_is_packed(kernels_of(level)[f"{loop.name}_{dtype}"], level, dtype)
 
 
 @needs_objdump
 @pytest.mark.parametrize("level", base.runnable())
-def test_paced_loops_take_several_vectors(disassembly, level):
+def test_paced_loops_take_several_vectors(level):
     """A beat that the compiler drops would go unnoticed: the kernel would only be slow."""
     beats = json.loads(BEATS.read_text(encoding="utf-8"))["bits"][level]
-    unpaced = []
-    for loop in LOOPS:
-        for dtype, bits in (("float32", 32), ("float64", 64)):
-            name = f"{loop.name}_{dtype}"
-            beat = beats.get(name, {"float32": 8, "float64": 16}[dtype])
-            if not beat:
-                continue
-            work = sorted(packed_work(disassembly[level][name]))
-            # one loop takes ``bits / beat`` vectors where the other takes one, or two if float32 is widened
-            if len(work) < 2 or work[-1] < 0.8 * bits / beat * work[0] / (loop.precision(dtype) == "widened" or 1):
-                unpaced.append((name, beat, work))
-    assert unpaced == []
+    wrong = []
+    for name, instructions in kernels_of(level).items():
+        dtype = name.rsplit("_", 1)[1]
+        beat = beats.get(name, {"float32": 8, "float64": 16}[dtype])
+        taken = elements_per_pass(simd_loop(instructions), dtype)
+        if beat and taken != REGISTER_BITS[level] // beat:
+            wrong.append((name, beat, taken))
+    assert wrong == []
 
 
 @pytest.mark.parametrize("backend_name", ["cython", "numba"])
