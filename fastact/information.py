@@ -42,12 +42,20 @@ def collect() -> dict[str, Any]:
         "threads": threads.get_num_threads(),
         "threads_from": threads.origin,
         "tuning": tuned.table.origin if tuned.table else costs.ORIGIN,
-        "tuning_ignored": tuned.ignored,
+        "tuning_ignored": tuned.ignored or _other_numba(),
         "built_with_threads": bool(_core.built_with_threads()),
         "openmp_runtimes": runtimes,
         "environment": environment(),
         "subnormals": subnormals(),
     }
+
+
+def _other_numba() -> str | None:
+    """Why a tuned table says nothing about Numba; it has been imported by now, if it can be."""
+    measured, found = tuned.table and tuned.table.numba_version, numba_kernels.version_imported()
+    if measured and found and measured != found:
+        return f"where it says that numba is faster, that was Numba {measured}, and this is {found}"
+    return None
 
 
 def _backend(name: str) -> dict[str, Any]:

@@ -81,6 +81,13 @@ def two_threads():
         function.parallel_from = before[function.name]
 
 
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    """The folder of this user's files in a test, here and in the processes it starts."""
+    monkeypatch.setenv("FASTACT_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
 # --- the wheel, and environments to install it in ------------------------------------------------------------------
 
 

@@ -26,7 +26,8 @@ _NEAR = 0.15
 #: Work, in ns, at which one thread and two are compared.
 _WORK_NS = (1250.0, 1750.0, 2500.0, 3500.0, 5000.0, 7000.0, 10_000.0, 20_000.0, 40_000.0, 80_000.0, 160_000.0)
 _TRIES = 5
-#: Of what is found in a row of calls, because isolated calls pay for nothing: as 5 us are to 3 in costs.py.
+#: Threads are used sooner than by default only from so many times the work that is found in a row of calls, because
+#: isolated calls pay for nothing: as 5 us are to 3 in costs.py.
 _ISOLATED_FACTOR = 5 / 3
 #: Numba must be so much faster at one of these sizes, and at none of them slower by more than noise.
 _NUMBA_GAIN = 0.05
@@ -55,6 +56,13 @@ class Threshold(NamedTuple):
     reason: str
 
 
+class BreakEven(NamedTuple):
+    """Work of one thread, in ns: from where on two were faster, and the most at which they were not (0: none)."""
+
+    pays_from: float
+    not_at: float
+
+
 def is_as_fast(new: Sequence[float], old: Sequence[float], margin: float = MARGIN) -> bool:
     """Whether new takes no more time than old and the margin, by the minimum and by the median.
 
@@ -73,43 +81,50 @@ def pays(together: Sequence[float], alone: Sequence[float]) -> bool:
     return gains and statistics.median(together) <= statistics.median(alone) * (1 + MARGIN)
 
 
-def parallel_from_ns(measured: Measured, probes: Sequence[tuple[Subject, float]]) -> float | None:
-    """Work of one thread, in ns, from which it pays to use two; None if it never did.
+def break_even(measured: Measured, probes: Sequence[tuple[Subject, float]]) -> BreakEven | None:
+    """From how much work on two threads pay, by probes: functions with their costs.  None if they never did.
 
-    For each probe, a function with its cost: the least work from which two pay, there and for all larger ones.  The
-    largest of them counts.
+    They pay from some work on if they do there and for all larger ones.  The most cautious of the probes counts, for
+    using threads sooner as for using them later.
     """
     found = []
     for subject, cost in probes:
-        least = None
+        pays_from, not_at = None, 0.0
         for work in reversed(_WORK_NS):
             size = max(2 * costs.FEWEST_PARALLEL, int(work / cost))
             # a job of one threshold wakes no sleeping worker; larger ones are tried as many, as by the default
             settings = Setting("cython"), Setting("cython", min(size, costs.parallel_from(cost)))
             # at the largest again and again, because it takes the system a while to put workers on cores of their own
-            for _ in range(_TRIES if least is None else 1):
+            for _ in range(_TRIES if pays_from is None else 1):
                 alone, together = measured.samples(subject, size, settings, ROUNDS_IN_A_ROW, in_a_row=True)
                 if pays(together, alone):
                     break
             else:
+                not_at = work
                 break
-            least = work
-        if least is None:
+            pays_from = work
+        if pays_from is None:
             return None
-        found.append(least)
-    return max(found) * _ISOLATED_FACTOR if found else None
+        found.append(BreakEven(pays_from, not_at))
+    return BreakEven(max(e.pays_from for e in found), min(e.not_at for e in found)) if found else None
 
 
-def threshold(measured: Measured, subject: Subject, cost: float, work_ns: float) -> Threshold:
+def threshold(measured: Measured, subject: Subject, cost: float, even: BreakEven) -> Threshold:
     """The threshold that follows from a cost, if it is another one than the default's and no slower."""
     default, _ = costs.threshold(subject.function.name, subject.loop, subject.dtype)
-    tuned = costs.parallel_from(cost, work_ns)
-    if abs(tuned - default) <= _NEAR * default:
+    lowered = costs.parallel_from(cost, even.pays_from * _ISOLATED_FACTOR)
+    raised = costs.parallel_from(cost, max(even.not_at, 1.0))
+    if lowered < default * (1 - _NEAR):
+        tuned = lowered
+    elif raised > default * (1 + _NEAR):
+        tuned = raised
+    else:
         return Threshold(None, "as the default")
     low, high = sorted((tuned, default))
     settings = Setting("cython", tuned), Setting("cython", default)
-    # between them one setting uses threads and the other does not; above, the chunks differ
-    for size in (low, int((low * high) ** 0.5), 2 * high):
+    # between them one setting uses threads and the other does not, which is worst at one of the ends; above, chunks
+    # differ
+    for size in (low, int((low * high) ** 0.5), high - 1, 2 * high):
         new, old = measured.samples(subject, size, settings, ROUNDS_IN_A_ROW, in_a_row=True)
         if not is_as_fast(new, old):
             return Threshold(None, f"{tuned} was slower than {default} at {size} elements")

@@ -28,6 +28,7 @@ _LONGER = 1.5
 _PROBES = 2
 
 
+_ONE_THREAD = "one thread is used"
 _NO_GAIN = "no work was found from which two threads are faster than one, as on a busy machine"
 
 
@@ -80,16 +81,17 @@ def tune(subjects: list[Subject], with_numba: bool, measured: Any, deadline: Dea
             if deadline.left() < end:
                 break
             found[subject] = measured.cost(subject, "cython", _COST_ROUNDS)
-        work_ns = None
+        even, unknown = None, _ONE_THREAD
         if threads.get_num_threads() > 1 and found:
+            unknown = _NO_GAIN
             by_cost = sorted(found.items(), key=lambda item: item[1])
             middle = max(0, (len(by_cost) - _PROBES) // 2)
-            work_ns = choices.parallel_from_ns(measured, by_cost[middle : middle + _PROBES])
+            even = choices.break_even(measured, by_cost[middle : middle + _PROBES])
         results = {}
         for subject, cost in found.items():
-            chosen = choices.Threshold(None, _NO_GAIN if work_ns is None else "no time was left")
-            if work_ns is not None and deadline.left() >= end:
-                chosen = choices.threshold(measured, subject, cost, work_ns)
+            chosen = choices.Threshold(None, unknown if even is None else "no time was left")
+            if even is not None and deadline.left() >= end:
+                chosen = choices.threshold(measured, subject, cost, even)
             results[subject] = Result(cost, chosen)
         if with_numba:
             _try_numba(results, measured, deadline)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _core, dispatch, threads
+from .. import _core, dispatch
 from ..catalogue import BY_NAME
 from ..contenders import Case, arrays_for
 
@@ -124,12 +124,15 @@ def _call(subject: Subject, size: int, in_place: bool) -> _Call:
     function = subject.function
     names = [letters.get(name, name) for name in (*function.array_names, *function.operand_names)]
     inputs = [arrays[name] for name in names]
-    if not in_place:
-        return _Call(functools.partial(function, *inputs, out=arrays["o"]), None)
+    result = inputs[0] if in_place else arrays["o"]
+    if function.ufunc.nout == 1:
+        call = functools.partial(function, *inputs, out=result)
+    else:
+        # the function itself sums the second output up as well, on one thread: that belongs to no kernel
+        call = functools.partial(function.ufunc, *inputs, out=(result, arrays["t"]))
     # applied in place again and again, an activation ends in subnormal numbers, which take longer
-    pristine = inputs[0].copy()
-    refill = functools.partial(np.copyto, inputs[0], pristine)
-    return _Call(functools.partial(function, *inputs, out=inputs[0]), refill)
+    refill = functools.partial(np.copyto, result, result.copy()) if in_place else None
+    return _Call(call, refill)
 
 
 def _arrays(subject: Subject, size: int) -> dict[str, Any]:
@@ -152,16 +155,17 @@ def _apply(subject: Subject, setting: Setting) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Let measurements change which kernels serve, and put everything back."""
-    before = {function: function.parallel_from for function in dispatch.FUNCTIONS.values()}
+    """Let measurements change which kernels serve and when threads do, and put that back."""
+    functions = list(dispatch.FUNCTIONS.values())
+    precisions = range(len(dispatch.DTYPES))
+    before = [(f, f.parallel_from, [f.serving(precision) for precision in precisions]) for f in functions]
     try:
-        with threads.num_threads(threads.get_num_threads()):
-            yield
+        yield
     finally:
-        for function, thresholds in before.items():
+        for function, thresholds, backends in before:
             function.parallel_from = thresholds
-        with dispatch.use_backend(dispatch.get_backend()):
-            pass
+            for precision, backend in enumerate(backends):
+                function.activate(backend, precision)
 
 
 def in_order(functions: Sequence[_core.ElementwiseFunction]) -> list[Subject]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,19 +51,14 @@ def alone() -> Iterator[None]:
 
 
 def write(measured: dict[str, Any]) -> Path:
-    """Store what was measured as this machine's table; what is read back is checked before it takes its place."""
+    """Store what was measured as this machine's table, checked as readers will; only inside `alone`."""
     about = identity()
     text = json.dumps({**about, **measured}, indent=1, allow_nan=False) + "\n"
     tuned.parsed(text, about, dispatch.FUNCTIONS, dispatch.DTYPES)
     target = path()
-    handle, beside = tempfile.mkstemp(prefix=".tuning-", suffix=".new", dir=target.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(beside, target)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    beside = target.with_suffix(".new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, target)
     return target
 
 
