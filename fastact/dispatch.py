@@ -83,7 +83,8 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : {"auto", "cython", "numba", "numpy"}
-        ``auto`` takes the first available of ``cython``, ``numba``, ``numpy``.
+        ``auto`` takes the first available of ``cython``, ``numba``, ``numpy``, and Numba where it is the faster one
+        and was warmed up (`warmup`).
 
     Raises
     ------
@@ -217,14 +218,22 @@ def preferred(function: _core.ElementwiseFunction, dtype: str) -> str:
     return next(name for name in order() if why_unavailable(name) is None)
 
 
-def warm(function: _core.ElementwiseFunction, dtype: str, backend: str) -> bool:
-    """Make the kernel of a backend, and let it serve from now on if it is the one that should; False if it fails."""
+def supply(function: _core.ElementwiseFunction, dtype: str, backend: str) -> bool:
+    """Make the kernel of a backend and enter it into the table, where it waits; False, and a warning, if it fails."""
     # without the lock: nobody who chooses a backend meanwhile is to wait for a compiler
     address = _address(backend, _loop(function), dtype)
     if address is None:
         return False
     with _lock:
         function.supply(BACKENDS.index(backend), DTYPES.index(dtype), address, _MODULES[backend].DISTINCT)
+    return True
+
+
+def warm(function: _core.ElementwiseFunction, dtype: str, backend: str) -> bool:
+    """Make the kernel of a backend, and let it serve from now on if it is the one that should; False if it fails."""
+    if not supply(function, dtype, backend):
+        return False
+    with _lock:
         if backend == preferred(function, dtype):
             if backend == "numba" and _chosen == "auto":
                 _warmed.add((function.name, dtype))

@@ -3,6 +3,7 @@
 Whoever only imports fastact gets a warning at most.
 """
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,9 +18,11 @@ from interpreters import PACKAGE_FOLDER
 from tuned_tables import SHOW, choice, content, default_threshold, import_with, measured, parsed, store
 
 from fastact import cache, cli, costs, dispatch, machine, tuned
+from fastact._kernels import base
 from fastact.backends import cython_kernels
 from fastact.tuning import command, storage
 
+ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(dispatch.why_unavailable("cython") is not None, reason="nothing to tune")
 
 
@@ -320,6 +323,31 @@ def test_the_shipped_table_is_sane():
         for by_function in by_dtype.values():
             assert set(by_function) <= set(dispatch.FUNCTIONS)
             assert all(0.01 < cost < 1000 for cost in by_function.values())
+
+
+@pytest.mark.skipif(not (ROOT / "tools" / "costs.py").exists(), reason="the tools are not beside the tests")
+def test_the_tool_that_measures_it(tmp_path, monkeypatch):
+    """On two functions: every instruction set of this machine, and afterwards the kernels are what they were."""
+    specification = importlib.util.spec_from_file_location("costs_tool", ROOT / "tools" / "costs.py")
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    functions = {name: dispatch.FUNCTIONS[name] for name in ("gelu", "prelu_backward")}
+    before = {(f, k): f.kernel_address(k) for f in functions.values() for k in range(len(dispatch.DTYPES))}
+    monkeypatch.setattr(tool, "FILE", tmp_path / "costs.json")
+    monkeypatch.setattr(tool, "ROUNDS", 1)
+    monkeypatch.setattr(tool.dispatch, "FUNCTIONS", functions)
+    monkeypatch.setattr(sys, "argv", ["costs.py", "--no-numba"])
+    tool.main()
+    assert {(f, k): f.kernel_address(k) for f, k in before} == before
+    table = json.loads((tmp_path / "costs.json").read_text())
+    runnable = [level for level in cython_kernels.INSTRUCTION_SETS if level in base.runnable()]
+    assert list(table["compiled_ns"]) == runnable
+    for by_dtype in table["compiled_ns"].values():
+        assert list(by_dtype) == list(dispatch.DTYPES)
+        assert all(set(by_function) == set(functions) for by_function in by_dtype.values())
+    monkeypatch.setattr(costs, "_TABLE", table)
+    serving = table["compiled_ns"][cython_kernels.instruction_set()]
+    assert costs.measured("gelu", "float64") == serving["float64"]["gelu"]
 
 
 def test_thresholds_follow_from_the_costs(function):

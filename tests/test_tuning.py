@@ -264,12 +264,12 @@ def test_numba_stops_in_time(monkeypatch):
     model = Machine(1.0, 0.5, seconds=0.01)
     compiled = []
 
-    def warm(function, dtype, backend):
+    def supply(function, dtype, backend):
         compiled.append((function.name, dtype))
         model.now += 7.0
         return True
 
-    monkeypatch.setattr(dispatch, "warm", warm)
+    monkeypatch.setattr(dispatch, "supply", supply)
     deadline = command.Deadline(60, clock=lambda: model.now)
     subjects = measuring.in_order(list(dispatch.FUNCTIONS.values()))
     with fastact.num_threads(1):
@@ -281,7 +281,7 @@ def test_numba_stops_in_time(monkeypatch):
 
 
 def test_a_broken_numba_leaves_the_rest(monkeypatch):
-    monkeypatch.setattr(dispatch, "warm", lambda *unused: False)
+    monkeypatch.setattr(dispatch, "supply", lambda *unused: False)
     with fastact.num_threads(1):
         results = command.tune(subjects_named("gelu"), True, Machine(), command.Deadline(60))
     assert [result.numba_ns for result in results.values()] == [None] * len(dispatch.DTYPES)

@@ -66,7 +66,7 @@ def numba(measured, subjects):
     """Costs of Numba's kernels, where they are the faster ones."""
     found = {}
     for subject in subjects:
-        if not dispatch.warm(subject.function, subject.dtype, "numba"):
+        if not dispatch.supply(subject.function, subject.dtype, "numba"):
             sys.exit("Numba does not work; --no-numba leaves it out")
         if choices.numba_wins(measured, subject):
             found[subject] = measured.cost(subject, "numba", PASSES * ROUNDS)

@@ -105,7 +105,7 @@ def _try_numba(results: dict[Subject, Result], measured: Any, deadline: Deadline
         started = deadline.spent()
         if deadline.left() < longest * _LONGER:
             return
-        if not dispatch.warm(subject.function, subject.dtype, "numba"):
+        if not dispatch.supply(subject.function, subject.dtype, "numba"):
             return
         cost = measured.cost(subject, "numba", _COST_ROUNDS)
         wins = cost < result.compiled_ns and choices.numba_wins(measured, subject)
