@@ -29,7 +29,7 @@ _MOST_BYTES = 1 << 20
 #: smaller than 512 elements, and an array of 2**40 fits no memory.
 _LEAST_NS, _MOST_NS = 0.01, 1e6
 _LEAST_ELEMENTS, _MOST_ELEMENTS = 512, 2**40
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DATE = r"\d{4}-\d\d-\d\d"
 _VARIABLE = "FASTACT_TUNING"
 
 
@@ -136,7 +136,7 @@ def parsed(text: str, about: dict[str, Any], names: Collection[str], dtypes: Col
         if data.get(key) != expected:
             raise Alien(f"made for {key} {data.get(key)!r:.80}, and this is {expected!r}: run fastact tune again")
     date, version = data.get("date"), data.get("numba")
-    if not isinstance(date, str) or not _DATE.fullmatch(date):
+    if not isinstance(date, str) or not re.fullmatch(_DATE, date):
         raise Alien(f"damaged: date is {date!r:.80}")
     if not isinstance(version, str | None):
         raise Alien(f"damaged: numba is {version!r:.80}")
