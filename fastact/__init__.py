@@ -11,13 +11,14 @@ from .dispatch import available_backends, get_backend, set_backend, use_backend
 from .embedding import get_include
 from .explanation import explain
 from .threads import get_num_threads, num_threads, set_num_threads
+from .warming import warmup
 
 __version__ = "0.1.0"
 
 _core.install(dispatch.resolve_kernel, calls.general_call, documentation, embedding, threads.cpus_allowed())
 _core.introduce(__version__, dispatch.instruction_set())
 threads.start()
-dispatch.start()
+dispatch.start(__version__)
 ufuncs.publish()
 
 _functions = dispatch.FUNCTIONS | {
@@ -40,6 +41,7 @@ __all__ = [
     "set_num_threads",
     "ufuncs",
     "use_backend",
+    "warmup",
 ]
 
 if "fastact_numba" in _modules:

@@ -17,6 +17,7 @@ from .explanation import explain as explain
 from .threads import get_num_threads as get_num_threads
 from .threads import num_threads as num_threads
 from .threads import set_num_threads as set_num_threads
+from .warming import warmup as warmup
 
 __all__ = [
     "available_backends",
@@ -59,6 +60,7 @@ __all__ = [
     "tanh_backward_from_output",
     "ufuncs",
     "use_backend",
+    "warmup",
 ]
 
 __version__: str

@@ -24,6 +24,7 @@ from . import dispatch, threads
 from .backends import cython_kernels
 from .catalogue import ALIASES, BY_NAME, DIRECTIONS
 from .contenders import MODES, UNITS, Case, optional_module
+from .machine import cpu_name
 from .measurement import CALL_SIZE, ROUNDS, Figure, Row, call_row, rows_of
 
 #: Distributions whose versions belong to a result.
@@ -139,21 +140,13 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpus": threads.cpus_allowed(),
         "instruction_set": cython_kernels.instruction_set(),
         "system": f"{platform.system()} {platform.machine()}",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions,
     }
-
-
-def _cpu_name() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _figure_as_json(figure: Figure | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The command line: ``fastact info | demo | bench | verify``.
+"""The command line: ``fastact info | demo | bench | tune | verify``.
 
 ``info`` is what people paste into a bug report, so it works with NumPy alone.  The other commands bring packages that
 the base install does not have; each is imported only when it is asked for, and a missing one is one clear line.
@@ -20,11 +20,12 @@ _COMMANDS = {
     "demo": ("train a small network on handwritten digits, with fastact and with plain NumPy", "fastact.demo"),
     "verify": ("measure the error of every kernel, over all numbers if you like", "fastact.verification"),
     "bench": ("measure the activations of this machine beside their peers", "fastact.benchmark"),
+    "tune": ("measure this machine within a minute, and use what is better here than the defaults", "fastact.tuning"),
 }
 #: Packages of the extras in pyproject.toml; any other missing module is a defect and keeps its traceback.
 _OPTIONAL = (
     *("rich", "sklearn", "scipy", "joblib", "threadpoolctl", "pytest", "pytest_benchmark"),
-    *("filelock", "platformdirs", "matplotlib"),
+    *("filelock", "matplotlib"),
 )
 
 

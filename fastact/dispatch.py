@@ -5,7 +5,9 @@ that justifies it: the compiled loops and Numba's are within a fifth of each oth
 compiled at first use; NumPy's expressions are a hundred to a thousand times slower.
 
 Choosing a backend swaps kernel pointers in the compiled table, for the whole process.  A kernel that does not exist
-yet (Numba's, before its first use) leaves a gap, which ``resolve_kernel`` fills at the first call.
+yet (Numba's, before its first use) leaves a gap, which ``resolve_kernel`` fills at the first call.  Under ``auto``,
+Numba serves where the tables say that it is faster (``preferences.py``), but only what was warmed up: nobody waits for
+a JIT unasked.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from . import _core, threads
+import numpy as np
+
+from . import _core, preferences, threads, tuned
 from .backends import cython_kernels, numba_kernels, numpy_kernels
 from .catalogue import ACTIVATIONS, ALIASES
 
@@ -34,6 +38,8 @@ _lock = threading.RLock()
 _chosen = "auto"
 #: Backends that failed when they were asked for a kernel, with the reason; they are passed over from then on.
 _failed: dict[str, str] = {}
+#: (function, dtype) of Numba's kernels that were made before they are called, and that are the faster ones.
+_warmed: set[tuple[str, str]] = set()
 
 
 def why_unavailable(backend: str) -> str | None:
@@ -77,7 +83,8 @@ def set_backend(name: str) -> None:
     Parameters
     ----------
     name : {"auto", "cython", "numba", "numpy"}
-        ``auto`` takes the first available of ``cython``, ``numba``, ``numpy``.
+        ``auto`` takes the first available of ``cython``, ``numba``, ``numpy``, and Numba where it is the faster one
+        and was warmed up (`warmup`).
 
     Raises
     ------
@@ -162,29 +169,81 @@ def use_backend(name: str) -> Iterator[None]:
 def _activate_all() -> None:
     first = next(name for name in order() if why_unavailable(name) is None)
     for function in FUNCTIONS.values():
-        for precision in range(len(DTYPES)):
-            function.activate(BACKENDS.index(first), precision)
+        for precision, dtype in enumerate(DTYPES):
+            function.activate(BACKENDS.index("numba" if _numba_serves(function, dtype) else first), precision)
+
+
+def _numba_serves(function: _core.ElementwiseFunction, dtype: str) -> bool:
+    """Whether a table's word for Numba counts: its kernel is there, and nobody has chosen another backend."""
+    return _chosen == "auto" and (function.name, dtype) in _warmed
+
+
+def _loop(function: _core.ElementwiseFunction) -> str:
+    return f"{function.row.name}_{function.direction}"
+
+
+def _address(backend: str, loop: str, dtype: str) -> int | None:
+    """Address of a kernel, made now if need be; None, and a warning, if the backend fails."""
+    try:
+        address: int = _MODULES[backend].kernel(loop, dtype)
+    except Exception as error:
+        # whatever a JIT compiler may raise: the next backend serves, and info says why
+        _failed[backend] = f"{loop} {dtype}: {type(error).__name__}: {error}"
+        warnings.warn(f"fastact: backend {backend} cannot serve {_failed[backend]}", RuntimeWarning, stacklevel=4)
+        return None
+    return address
 
 
 def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
     """Fill a gap in the kernel table: the first backend in order that can supply this kernel does."""
     precision = DTYPES.index(dtype)
-    loop = f"{function.row.name}_{function.direction}"
     with _lock:
         for name in order():
             if why_unavailable(name) is not None:
                 continue
-            try:
-                address = _MODULES[name].kernel(loop, dtype)
-            except Exception as error:
-                # whatever a JIT compiler may raise: the next backend serves, and info says why
-                _failed[name] = f"{loop} {dtype}: {type(error).__name__}: {error}"
-                warnings.warn(f"fastact: backend {name} cannot serve {_failed[name]}", RuntimeWarning, stacklevel=3)
-                continue
-            function.supply(BACKENDS.index(name), precision, address, _MODULES[name].DISTINCT)
-            function.activate(BACKENDS.index(name), precision)
-            return
-        raise RuntimeError(f"no backend can serve {loop} {dtype}: {_failed}")
+            address = _address(name, _loop(function), dtype)
+            if address is not None:
+                function.supply(BACKENDS.index(name), precision, address, _MODULES[name].DISTINCT)
+                function.activate(BACKENDS.index(name), precision)
+                return
+        raise RuntimeError(f"no backend can serve {_loop(function)} {dtype}: {_failed}")
+
+
+def preferred(function: _core.ElementwiseFunction, dtype: str) -> str:
+    """The backend that would serve if every kernel were there already."""
+    if _chosen == "auto" and why_unavailable("numba") is None:
+        cost = preferences.numba_cost(function.name, dtype)
+        if cost is not None and numba_kernels.version_imported() in (None, cost.version):
+            return "numba"
+    return next(name for name in order() if why_unavailable(name) is None)
+
+
+def supply(function: _core.ElementwiseFunction, dtype: str, backend: str) -> bool:
+    """Make the kernel of a backend and enter it into the table, where it waits; False, and a warning, if it fails."""
+    # without the lock: nobody who chooses a backend meanwhile is to wait for a compiler
+    address = _address(backend, _loop(function), dtype)
+    if address is None:
+        return False
+    with _lock:
+        function.supply(BACKENDS.index(backend), DTYPES.index(dtype), address, _MODULES[backend].DISTINCT)
+    return True
+
+
+def warm(function: _core.ElementwiseFunction, dtype: str, backend: str) -> bool:
+    """Make the kernel of a backend, and let it serve from now on if it is the one that should; False if it fails."""
+    if not supply(function, dtype, backend):
+        return False
+    with _lock:
+        if backend == preferred(function, dtype):
+            if backend == "numba" and _chosen == "auto":
+                _warmed.add((function.name, dtype))
+            function.activate(BACKENDS.index(backend), DTYPES.index(dtype))
+    return True
+
+
+def is_warmed(function: _core.ElementwiseFunction, dtype: str) -> bool:
+    """Whether Numba's kernel serves under ``auto`` because a table says that it is the faster one."""
+    return (function.name, dtype) in _warmed
 
 
 def _supply_compiled() -> None:
@@ -192,27 +251,14 @@ def _supply_compiled() -> None:
     if cython_kernels.unavailable() is None:
         for function in FUNCTIONS.values():
             for precision, dtype in enumerate(DTYPES):
-                address = cython_kernels.kernel(f"{function.row.name}_{function.direction}", dtype)
+                address = cython_kernels.kernel(_loop(function), dtype)
                 function.supply(0, precision, address, cython_kernels.DISTINCT)
 
 
-# What an element costs, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
-# activations, divided by their operations (0.004 to 0.007 with AVX-512 on an AMD EPYC, 2026-11-22); float64 takes 2.6
-# times that.  No kernel is faster than 0.03 ns, where the L2 cache is the limit.  In a row of calls two
-# threads pay from 3 us of work on one; 5, because an isolated call pays 1 to 2 us for nothing (src_cy/pool.h).
-_NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
-_FLOAT64_FACTOR = 2.6
-_FASTEST_NS = 0.03
-_PARALLEL_FROM_NS = 5000.0
-
-
 def _set_thresholds() -> None:
-    per_operation = _NS_PER_OPERATION[cython_kernels.instruction_set()]
-    counts = cython_kernels.operations()
     for function in FUNCTIONS.values():
-        cost = max(counts.get(f"{function.row.name}_{function.direction}", 10) * per_operation, _FASTEST_NS)
-        elements = int(_PARALLEL_FROM_NS / cost)
-        function.parallel_from = (elements, int(elements / _FLOAT64_FACTOR))
+        elements = [preferences.threshold(function.name, _loop(function), dtype)[0] for dtype in DTYPES]
+        function.parallel_from = tuple(elements)
 
 
 def instruction_set() -> str:
@@ -228,8 +274,8 @@ def _enter_names() -> None:
             _core.enter_name(name, functions, name != row.name)
 
 
-def start() -> None:
-    """Build the public callables and fill the kernel table; the package calls it once."""
+def start(version: str) -> None:
+    """Build the public callables and fill the kernel table; the package, of this version, calls it once."""
     global _chosen
     for row in ACTIVATIONS:
         for direction in row.directions:
@@ -237,6 +283,7 @@ def start() -> None:
             FUNCTIONS[function.name] = function
     _chosen = _check(os.environ.get("FASTACT_BACKEND", "auto"), "FASTACT_BACKEND")
     _supply_compiled()
+    tuned.start(version, np.__version__, instruction_set(), FUNCTIONS, DTYPES)
     _set_thresholds()
     _activate_all()
     _enter_names()

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, dispatch, threads
-from .backends import cython_kernels
+from . import _core, dispatch, preferences, threads
+from .backends import cython_kernels, numba_kernels
 from .dtypes import SUPPORTED, is_supported
 
 
@@ -68,12 +68,15 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     computed = "float32" if np.tanh.resolve_dtypes((array.dtype, None))[-1].itemsize <= 4 else "float64"
     backend = dispatch.serving(called, computed)
     path, why = _path(called, x)
-    reasons = [*why, *_backend_reasons(backend)]
+    reasons = [*why, *_backend_reasons(called, computed, backend)]
     count = dispatch.threads_for(called, computed, array.size)
     threshold = called.parallel_from[dispatch.DTYPES.index(computed)]
+    known = preferences.threshold(called.name, f"{called.row.name}_{called.direction}", computed)
+    # who sets a threshold by hand knows where it comes from
+    came_from = f"; threshold: {known[1]}" if known[0] == threshold else ""
     reasons.append(
         f"{array.size} elements, threads pay from {threshold}; "
-        f"{threads.get_num_threads()} may be used ({threads.origin})"
+        f"{threads.get_num_threads()} may be used ({threads.origin}){came_from}"
     )
     # NumPy calls bfloat16 in the other byte order ">V2"
     dtype = "bfloat16" if _core.is_bfloat16(array.dtype) else str(array.dtype)
@@ -92,12 +95,29 @@ def _path(function: _core.ElementwiseFunction, x: Any) -> tuple[str, list[str]]:
     return "direct", []
 
 
-def _backend_reasons(backend: str) -> list[str]:
+def _backend_reasons(function: _core.ElementwiseFunction, dtype: str, backend: str) -> list[str]:
     reasons = [f"order: {', '.join(dispatch.order())} (backend {dispatch.get_backend()!r} is set)"]
     for name in dispatch.order():
-        if name == backend:
+        reason = dispatch.why_unavailable(name)
+        if name == backend or reason is None:
             break
-        reasons.append(f"{name} passed over: {dispatch.why_unavailable(name)}")
+        reasons.append(f"{name} passed over: {reason}")
+    reasons += _numba_reasons(function, dtype)
     if backend == "cython":
         reasons += [f"{reason}" for reason in cython_kernels.passed_over()]
     return reasons
+
+
+def _numba_reasons(function: _core.ElementwiseFunction, dtype: str) -> list[str]:
+    """Where a table says that Numba is the faster one: that it serves, or why it does not."""
+    cost = preferences.numba_cost(function.name, dtype)
+    if cost is None or dispatch.get_backend() != "auto":
+        return []
+    head = f"numba is faster, {cost.numba_ns:.3g} ns per element instead of {cost.compiled_ns:.3g} ({cost.origin})"
+    if dispatch.is_warmed(function, dtype):
+        return [f"{head}, and warmed up"]
+    reason = dispatch.why_unavailable("numba")
+    found = numba_kernels.version_imported()
+    if reason is None and found not in (None, cost.version):
+        reason = f"that was Numba {cost.version}, and this is {found}"
+    return [f"{head}, but {reason or 'not warmed up: see fastact.warmup'}"]

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, _core, dispatch, threads
+from . import __version__, _core, costs, dispatch, threads, tuned
 from .backends import cython_kernels, numba_kernels, numpy_kernels
+from .machine import cpu_name
 
 _BACKENDS: dict[str, ModuleType] = {"cython": cython_kernels, "numba": numba_kernels, "numpy": numpy_kernels}
 
@@ -40,11 +41,21 @@ def collect() -> dict[str, Any]:
         "backends": backends,
         "threads": threads.get_num_threads(),
         "threads_from": threads.origin,
+        "tuning": tuned.table.origin if tuned.table else costs.ORIGIN,
+        "tuning_ignored": tuned.ignored or _other_numba(),
         "built_with_threads": bool(_core.built_with_threads()),
         "openmp_runtimes": runtimes,
         "environment": environment(),
         "subnormals": subnormals(),
     }
+
+
+def _other_numba() -> str | None:
+    """Why a tuned table says nothing about Numba; it has been imported by now, if it can be."""
+    measured, found = tuned.table and tuned.table.numba_version, numba_kernels.version_imported()
+    if measured and found and measured != found:
+        return f"where it says that numba is faster, that was Numba {measured}, and this is {found}"
+    return None
 
 
 def _backend(name: str) -> dict[str, Any]:
@@ -56,18 +67,6 @@ def _backend(name: str) -> dict[str, Any]:
             # whatever a foreign package raises while it is imported is the reason that people need to read
             reason = f"numba does not import: {type(error).__name__}: {error}"
     return {"available": reason is None, "description": reason or _BACKENDS[name].describe()}
-
-
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The CPU's name, as far as the operating system tells."""
-    try:
-        for line in cpuinfo.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model", "cpu model", "Processor"):
-                return value.strip()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str] | None:
@@ -128,6 +127,9 @@ def as_text(facts: dict[str, Any]) -> str:
         rows.append(("", "OpenMP runtimes of other packages: unknown on this platform"))
     else:
         rows.append(("", f"OpenMP runtimes of other packages: {', '.join(runtimes) or 'none'}"))
+    rows.append(("costs", facts["tuning"]))
+    if facts["tuning_ignored"]:
+        rows.append(("", f"fastact tune's table is not used: {facts['tuning_ignored']}"))
     variables = [f"{name}={value}" for name, value in facts["environment"].items()]
     rows += [("environment", ", ".join(variables) or "no FASTACT_* variable, no OMP_NUM_THREADS")]
     rows += [("subnormals", facts["subnormals"])]

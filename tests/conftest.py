@@ -6,11 +6,15 @@ A test that takes ``backend`` runs once for each of them; the choice is undone a
 because kernels stay: Numba compiles each of its kernels once in a session.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import environments
 import pytest
+
+# what somebody has tuned on this machine is of no account here; it is read when fastact is imported
+os.environ["FASTACT_TUNING"] = "off"
 from cases import BACKENDS, BACKWARD_FUNCTIONS, DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, ROWS, supply
 
 import fastact
@@ -70,11 +74,18 @@ def two_threads():
     """Let two threads serve arrays of any size that is worth splitting at all, however many CPUs there are."""
     before = {function.name: function.parallel_from for function in fastact.dispatch.FUNCTIONS.values()}
     for function in fastact.dispatch.FUNCTIONS.values():
-        function.parallel_from = (1024, 1024)
+        function.parallel_from = (1024,) * len(fastact.dispatch.DTYPES)
     with fastact.num_threads(2):
         yield
     for function in fastact.dispatch.FUNCTIONS.values():
         function.parallel_from = before[function.name]
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    """The folder of this user's files in a test, here and in the processes it starts."""
+    monkeypatch.setenv("FASTACT_CACHE_DIR", str(tmp_path))
+    return tmp_path
 
 
 # --- the wheel, and environments to install it in ------------------------------------------------------------------

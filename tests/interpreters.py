@@ -20,13 +20,16 @@ PACKAGE_FOLDER = Path(fastact.__file__).resolve().parents[1]
 def run_python(script, *, timeout=30, succeeds=True, path=None, environment=None):
     """Run a script, and return what it printed: standard output, or standard error where it must not succeed.
 
-    The environment is this one without the variables that fastact reads.  NumPy's own threads are off, so that the
+    The environment is this one without the variables that fastact reads, and without the table that somebody may have
+    tuned here.  NumPy's own threads are off, so that the
     tasks of the process are the main thread and what fastact started.  ``path`` is a folder to find modules in first.
     The script is a file, because processes that multiprocessing spawns import it again.
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("FASTACT_", "OMP_", "KMP_"))}
     folders = [str(folder) for folder in (path, PACKAGE_FOLDER, Path(__file__).parent) if folder]
-    variables |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders)} | (environment or {})
+    variables |= {"OPENBLAS_NUM_THREADS": "1", "FASTACT_TUNING": "off", "PYTHONPATH": os.pathsep.join(folders)} | (
+        environment or {}
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "script.py"
         file.write_text(textwrap.dedent(script))

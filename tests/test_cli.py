@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastact
-from fastact import cli, information
+from fastact import cli, information, machine
 from fastact.backends import cython_kernels, numba_kernels
 
 ROOT = Path(__file__).parents[1]
@@ -129,7 +129,7 @@ def test_openmp_runtimes_are_read_from_the_map(tmp_path):
 
 
 def test_cpu_name_without_proc(tmp_path):
-    assert information.cpu_name(tmp_path / "absent")
+    assert machine.cpu_name(tmp_path / "absent")
     described = tmp_path / "cpuinfo"
     described.write_text("processor\t: 0\nmodel name\t: Some CPU\n")
-    assert information.cpu_name(described) == "Some CPU"
+    assert machine.cpu_name(described) == "Some CPU"

@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 #: What stands in the package besides compiled modules.
 SUFFIXES = (".py", ".pyi", ".pxd", ".h")
-DATA = ("py.typed", "certificate.json")
+DATA = ("py.typed", "certificate.json", "costs.json")
 
 
 @pytest.fixture(scope="module")

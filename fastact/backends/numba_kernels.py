@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +284,12 @@ def vectorized(name: str) -> Any:
     signatures = [scalar(*[scalar] * (len(loop.arrays) + len(loop.scalars))) for scalar in scalars]
     with _lock:
         return numba.vectorize(signatures, nopython=True)(namespace[name])
+
+
+def version_imported() -> str | None:
+    """The version of the Numba that this process has imported; None if it has not."""
+    numba = sys.modules.get("numba")
+    return getattr(numba, "__version__", None)
 
 
 def describe() -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, information, lowering, reference
+from .. import __version__, lowering, machine, reference
 from .. import formulas as formula_package
 from . import peers
 from .numbers import Format, values_at
@@ -86,7 +86,7 @@ def compiler() -> str:
 def environment() -> dict[str, Any]:
     """What the results depend on besides the sources."""
     return {
-        "cpu": information.cpu_name(),
+        "cpu": machine.cpu_name(),
         "platform": platform.platform(),
         "compiler": compiler(),
         "versions": {
@@ -126,7 +126,7 @@ def stamped(record: dict[str, Any]) -> dict[str, Any]:
     """The record with when, where and of which build it is: a file may be made in parts."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     blank: dict[str, Any] = {"stride": None, "peers": {}, "monotone": None}
-    return {**blank, **record, "date": date, "cpu": information.cpu_name(), "kernels": kernels_fingerprint()}
+    return {**blank, **record, "date": date, "cpu": machine.cpu_name(), "kernels": kernels_fingerprint()}
 
 
 def number_at(place: int, form: Format) -> list[str]:

@@ -18,17 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
+from .. import cache
 from .tallies import Measurement, measurement_from_json
 
 FILE = "verify-progress.jsonl"
-
-
-def cache_folder() -> Path:
-    """Where this user's files are kept: FASTACT_CACHE_DIR, or what is usual on the platform."""
-    given = os.environ.get("FASTACT_CACHE_DIR")
-    return Path(given) if given else user_cache_path("fastact", appauthor=False)
 
 
 class Busy(RuntimeError):
@@ -116,7 +110,7 @@ def _read(path: Path, fingerprint: str) -> tuple[dict[str, Any], str | None]:
 @contextmanager
 def opened(fingerprint: str, restart: bool) -> Iterator[Progress]:
     """The progress of this machine's user, for this run alone; Busy if another one has it."""
-    folder = cache_folder()
+    folder = Path(cache.folder())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     try:

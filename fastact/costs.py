@@ -1,0 +1,88 @@
+"""What one element of each function costs by the table that the package ships, and what follows from it everywhere.
+
+``costs.json`` was measured on one machine by ``tools/costs.py``: ns per element of every function and dtype on each
+instruction set, and of Numba's kernels beside the best of them.  A function that is not in it, such as an activation
+that was added since, is estimated from its count of operations.  ``fastact tune`` measures a user's own machine
+(``tuned.py``); this is what it is compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from .backends import cython_kernels
+
+#: In a row of calls two threads pay from 3 us of work on one; 5, because an isolated call pays 1 to 2 us for nothing
+#: (src_cy/pool.h).
+PARALLEL_FROM_NS = 5000.0
+#: The driver gives no thread less: src_cy/driver.pxi, run_parallel.
+FEWEST_PARALLEL = 512
+# Without a measurement, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
+# activations, divided by their operations (0.004 to 0.007 with AVX-512 on an AMD EPYC, 2026-11-22); float64 takes 2.6
+# times that.  No kernel is faster than 0.03 ns, where the L2 cache is the limit.
+_NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
+_FLOAT64_FACTOR = 2.6
+_FASTEST_NS = 0.03
+#: Numba serves by this table where its kernels are faster by so much: between CPUs the two differ by up to a fifth
+#: either way (CONTRIBUTING.md), and the table knows one CPU.
+_NUMBA_MARGIN = 0.10
+
+
+class NumbaCost(NamedTuple):
+    """Where Numba's kernel is the faster one: both costs in ns per element, and how they are known."""
+
+    numba_ns: float
+    compiled_ns: float
+    #: The version of Numba that made it.
+    version: str
+    origin: str
+
+
+def _read() -> dict[str, Any]:
+    with open(os.path.join(os.path.dirname(__file__), "costs.json"), encoding="utf-8") as file:
+        table: dict[str, Any] = json.load(file)
+    return table
+
+
+_TABLE = _read()
+#: Where the table comes from, for people.
+ORIGIN = f"shipped table, {_TABLE['cpu'].partition(',')[0]}, {_TABLE['date']}"
+
+
+def estimated(loop: str, dtype: str) -> float:
+    """Ns per element by the count of operations."""
+    cost = cython_kernels.operations().get(loop, 10) * _NS_PER_OPERATION[cython_kernels.instruction_set()]
+    return max(cost, _FASTEST_NS) * (_FLOAT64_FACTOR if dtype == "float64" else 1.0)
+
+
+def measured(name: str, dtype: str) -> float | None:
+    """Ns per element by the table, on the instruction set that serves here; None if it is not in it."""
+    by_function: dict[str, float] = _TABLE["compiled_ns"].get(cython_kernels.instruction_set(), {}).get(dtype, {})
+    return by_function.get(name)
+
+
+def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:
+    """Elements from which threads pay, for a function of this cost."""
+    return max(FEWEST_PARALLEL, int(parallel_from_ns / ns))
+
+
+def threshold(name: str, loop: str, dtype: str) -> tuple[int, str]:
+    """Elements from which threads pay, and how that is known."""
+    cost = measured(name, dtype)
+    if cost is None:
+        return parallel_from(estimated(loop, dtype)), "estimated from its operations"
+    return parallel_from(cost), ORIGIN
+
+
+def numba_cost(name: str, dtype: str) -> NumbaCost | None:
+    """The costs if Numba's kernel is faster than the compiled one by enough, on this instruction set."""
+    numba = _TABLE.get("numba", {})
+    compiled = measured(name, dtype)
+    found = numba.get("ns", {}).get(dtype, {}).get(name)
+    if compiled is None or found is None or numba["instruction_set"] != cython_kernels.instruction_set():
+        return None
+    if found > compiled * (1 - _NUMBA_MARGIN):
+        return None
+    return NumbaCost(found, compiled, numba["version"], ORIGIN)
