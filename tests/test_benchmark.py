@@ -56,7 +56,7 @@ def test_every_contender_computes_the_activation(row, mode):
         case = contenders.Case(row.name, direction, dtype, 37, mode)
         arrays = contenders.arrays_for(case)
         parameters = [p.tried[0] if p.default is None else p.default for p in row.parameters]
-        kind = measurement._SUFFIX[direction]
+        kind = measurement.REFERENCE_SUFFIX[direction]
         truth = getattr(reference, row.name + kind)(arrays[case.source], *map(np.dtype(dtype).type, parameters))
         truth = truth * arrays.get("g", 1)
         for contender in contenders.contenders(case, ("cython", "numpy"), True, arrays):
