@@ -243,7 +243,7 @@ def _closest(statement: peers.Statement, mode: str) -> tuple[str, str]:
 
 def _hoisted(text: str, namespace: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Replace dotted names (``np.tanh``) by what they stand for: looking them up is not what is timed."""
-    found = {}
+    found: dict[str, Any] = {}
     roots = "|".join(map(re.escape, namespace))
     if not roots:
         return text, found

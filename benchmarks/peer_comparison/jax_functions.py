@@ -18,15 +18,16 @@ from fastact.peers import Statement
 
 def environment(threads):
     """Variables that must be set before JAX is imported."""
-    one = "--xla_cpu_multi_thread_eigen=false " if threads == 1 else ""
-    return {
+    settings = {
         # the size of the pool that XLA makes for the CPU
         "NPROC": str(threads),
-        "XLA_FLAGS": f"{one}intra_op_parallelism_threads={threads}",
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": "1",
         "JAX_CPU_ENABLE_ASYNC_DISPATCH": "0",
     }
+    if threads == 1:
+        settings["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return settings
 
 
 def _values(jax):

@@ -21,7 +21,6 @@ class Maker:
     def __init__(self, label, threads):
         self._label = label
         self._kernels = importlib.import_module("simd_ml_kernels")
-        self._kernels.set_num_threads(threads)
 
     def contender(self, case, arrays, copies):
         """The contender, or None where simd-ml-kernels lacks the function or the dtype."""

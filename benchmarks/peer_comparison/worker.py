@@ -18,6 +18,7 @@ import math
 import os
 import platform
 import sys
+import warnings
 
 from .cells import Cell, show_size
 from .peers import PEERS, maker
@@ -137,6 +138,8 @@ class Worker:
 
 def main():
     """Measure what standard input asks for."""
+    # thinc's exponentials overflow, and say so; whether results are right is looked at elsewhere
+    warnings.simplefilter("ignore")
     request = json.load(sys.stdin)
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # whatever a library prints must not come between the lines
