@@ -18,8 +18,9 @@ import numpy as np
 
 from . import dispatch, reference, threads
 from .backends import cython_kernels
+from .cases import Case, arrays_for
 from .catalogue import BY_NAME
-from .contenders import Case, Contender, arrays_for, contenders, optional_module
+from .contenders import Contender, contenders, optional_module
 from .peers import Statement
 
 #: Rounds when nobody says how many; large arrays stop at so many seconds per case, but not before so many rounds.

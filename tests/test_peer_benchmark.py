@@ -12,6 +12,7 @@ import pytest
 from interpreters import run_python
 from scipy import special
 
+from fastact import cases as benchmark_cases
 from fastact import contenders, measurement, reference
 from fastact.catalogue import ACTIVATIONS, BY_NAME
 from fastact.peers import Statement
@@ -49,7 +50,7 @@ EVERY_FORM = """
     sys.path.insert(0, {folder!r})
     from peer_comparison import cells, jax_functions, peers
     import ml_dtypes, numpy as np
-    from fastact import contenders, reference
+    from fastact import cases as benchmark_cases, reference
     from fastact.catalogue import ACTIVATIONS
     SUFFIX = {{"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}}
     made = peers.maker({label!r}, 1)
@@ -58,8 +59,8 @@ EVERY_FORM = """
         for direction in row.directions:
             for dtype in cells.DTYPES:
                 for mode in cells.MODES:
-                    case = contenders.Case(row.name, direction, dtype, 1000, mode)
-                    arrays = contenders.arrays_for(case)
+                    case = benchmark_cases.Case(row.name, direction, dtype, 1000, mode)
+                    arrays = benchmark_cases.arrays_for(case)
                     given = [arrays[case.source].astype(float)]
                     kind = np.float64 if dtype == "float64" else np.float32
                     given += [float(kind(p.tried[0] if p.default is None else p.default)) for p in row.parameters]
@@ -290,7 +291,7 @@ def test_every_form_of_a_peer_computes_the_function(label):
             found.setdefault(dtype, set()).add(function)
         else:
             # what the comparison refuses too
-            case = contenders.Case(*function_of(function), dtype, 16, mode)
+            case = benchmark_cases.Case(*function_of(function), dtype, 16, mode)
             made = peers.maker(label, 1)
             assert checking.verdict(lambda *given, made=made: made.contender(given[1], given[0], given[2]), case).absent
     assert {dtype: len(functions) for dtype, functions in found.items()} == COUNTS[label]
@@ -307,7 +308,7 @@ def made_of(statement, dtype="float32", activation="gelu_tanh", mode="reused"):
         names = {"np": np, "special": special}
         return contenders.Contender("peer", "peer", statement, case, arrays, names, copies=copies)
 
-    return checking.verdict(make, contenders.Case(activation, "forward", dtype, 16, mode))
+    return checking.verdict(make, benchmark_cases.Case(activation, "forward", dtype, 16, mode))
 
 
 GELU_TANH = "0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))"
@@ -420,7 +421,7 @@ def test_far_behind_at_a_smaller_size_is_left_out():
     watched._judge = lambda *arguments: ""
     series = ("gelu", "forward", "float32", "reused")
     watched._smaller = {series: (2**18, {"fastact": 1.0, "torch": 100.0, "numpy": 10.0, "jax": 50.0})}
-    case = contenders.Case(*series[:3], 2**22, "reused")
+    case = benchmark_cases.Case(*series[:3], 2**22, "reused")
     reasons = {name: watched._reason_to_leave_out(name, None, case, series) for name in ("torch", "numpy", "jax")}
     assert reasons == {"torch": "", "numpy": "", "jax": "5.0 times as slow as the best peer on 256 Ki elements"}
     small = case._replace(size=2**14)

@@ -6,7 +6,7 @@ the output that a gradient is computed from depends on the function, and is made
 
 from __future__ import annotations
 
-from fastact import contenders, dispatch
+from fastact import cases, dispatch
 from fastact.catalogue import BY_NAME
 
 #: Arrays that calls in place work on: so many, and so many bytes, at most, but one at least.  They must stay in the L2
@@ -28,7 +28,7 @@ class Arena:
         if size not in self._arrays:
             # a backward case has all inputs
             with_gradient = case._replace(direction="backward", activation="relu")
-            self._arrays[size] = contenders.arrays_for(with_gradient)
+            self._arrays[size] = cases.arrays_for(with_gradient)
         arrays = self._arrays[size]
         operands = {
             parameter.name: arrays["x"].dtype.type(parameter.tried[0])
@@ -36,7 +36,7 @@ class Arena:
         }
         operands = {name: arrays["x"][:1] * 0 + value for name, value in operands.items()}
         if case.direction == "backward_from_output" and self._output_of.get(size) != case.activation:
-            arrays.setdefault("y", contenders.aligned(size, case.dtype))
+            arrays.setdefault("y", cases.aligned(size, case.dtype))
             dispatch.FUNCTIONS[case.activation](arrays["x"], *operands.values(), out=arrays["y"])
             self._output_of[size] = case.activation
         return arrays | operands
@@ -47,9 +47,9 @@ class Arena:
             return None
         self._keep(case.dtype)
         if case.size not in self._copies:
-            first = contenders.aligned(case.size, case.dtype)
+            first = cases.aligned(case.size, case.dtype)
             count = max(1, min(_MOST_COPIES, _BYTES_OF_COPIES // first.nbytes))
-            self._copies[case.size] = [first, *(contenders.aligned(case.size, case.dtype) for _ in range(count - 1))]
+            self._copies[case.size] = [first, *(cases.aligned(case.size, case.dtype) for _ in range(count - 1))]
         return self._copies[case.size]
 
     def _keep(self, dtype):

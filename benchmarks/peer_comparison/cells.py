@@ -1,7 +1,7 @@
 """Which cells there are: function, dtype, size, mode and threads, in the order in which a worker measures them.
 
 Standard library only: the process that shows the progress and the one that writes the report need no arrays.  A cell is
-``fastact.contenders.Case`` in another coat, because importing that imports the compiled core.
+``fastact.cases.Case`` in another coat, because importing that imports the compiled core.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Worker:
     def __init__(self, labels, threads, budget, write):
         # not before: the packages must find the environment that the parent has made
         from fastact import set_num_threads
-        from fastact.contenders import Case
+        from fastact.cases import Case
 
         from .arena import Arena
         from .memory import Memory
