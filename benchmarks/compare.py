@@ -15,6 +15,7 @@ far that is, and stores what it says.
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -98,7 +99,12 @@ def settled(options, complain):
     """Fill in what the options leave open; ``complain`` ends the program."""
     defaults = {"sizes": tuple(cells.SIZES), "modes": cells.MODES, "threads": cells.THREADS, "budget": BUDGET}
     defaults |= QUICK if options.quick else {}
-    for name, value in {"functions": tuple(FUNCTIONS), "dtypes": cells.DTYPES, **defaults}.items():
+    dtypes = cells.DTYPES
+    if importlib.util.find_spec("ml_dtypes") is None:
+        dtypes = tuple(dtype for dtype in dtypes if dtype != "bfloat16")
+        if "bfloat16" in (options.dtypes or ()):
+            complain(f"--dtypes: got bfloat16, which needs ml_dtypes; accepted: {', '.join(dtypes)}")
+    for name, value in {"functions": tuple(FUNCTIONS), "dtypes": dtypes, **defaults}.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     if options.instruction_set:

@@ -1,7 +1,8 @@
 """benchmarks/compare.py and publish.py: tiny runs and their page, bad options, interrupts; and that every peer computes
 the function that it is timed for.  No figure is asserted: a loaded machine must not fail a test."""
 
-import importlib
+import contextlib
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_missing_peers_are_left_out(monkeypatch):
     assert peers.installed() == ("numpy",)
     options = compare.settled(compare.parser().parse_args(["--json", "x.json"]), pytest.fail)
     assert options.peers == ("numpy",)
+
+
+def test_without_ml_dtypes(monkeypatch, capsys):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there(name) if name != "ml_dtypes" else None)
+    options = compare.settled(compare.parser().parse_args(["--json", "x.json"]), pytest.fail)
+    assert options.dtypes == ("float32", "float64", "float16")
+    with pytest.raises(SystemExit):
+        compare.main(["--json", "x.json", "--dtypes", "bfloat16"])
+    assert "got bfloat16, which needs ml_dtypes; accepted: float32, float64, float16" in capsys.readouterr().err
 
 
 def test_missing_peer_that_is_asked_for(monkeypatch, capsys):
@@ -346,7 +357,7 @@ class Clockwork:
         self.label, self.taken, self._ns = label, 0, ns
 
     def active(self):
-        return importlib.import_module("contextlib").nullcontext()
+        return contextlib.nullcontext()
 
     def warm_up(self):
         return float(self._ns)

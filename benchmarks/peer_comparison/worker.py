@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import math
 import os
@@ -54,7 +55,9 @@ class Worker:
         from .arena import Arena
         from .memory import Memory
 
-        importlib.import_module("ml_dtypes")
+        # makes NumPy know bfloat16 by its name
+        if importlib.util.find_spec("ml_dtypes") is not None:
+            importlib.import_module("ml_dtypes")
         set_num_threads(threads)
         self._case, self._arena, self._memory = Case, Arena(), Memory(threads)
         self._makers = {label: maker(label, threads) for label in labels}
