@@ -16,7 +16,7 @@ import platform
 import pytest
 
 import fastact
-from fastact import benchmark, contenders, dispatch
+from fastact import benchmark, cases, dispatch
 from fastact.backends import cython_kernels
 from fastact.catalogue import ACTIVATIONS
 
@@ -51,33 +51,33 @@ def _selected(config):
     backends = config.getoption("backends") or ("all" if full else serving)
     dtypes = config.getoption("dtypes") or ("all" if full else "float32")
     sizes = config.getoption("sizes") or (FULL_SIZES if full else SIZES)
-    cases = [
-        contenders.Case(row.name, direction, dtype, benchmark.parse_size(size), mode, config.getoption("threads"))
+    selected = [
+        cases.Case(row.name, direction, dtype, benchmark.parse_size(size), mode, config.getoption("threads"))
         for row in ACTIVATIONS
         for direction in row.directions
         for dtype in _words(dtypes, dispatch.DTYPES, "--dtypes")
         for size in sizes.split(",")
-        for mode in _words(config.getoption("modes"), contenders.MODES, "--modes")
+        for mode in _words(config.getoption("modes"), cases.MODES, "--modes")
     ]
-    return _words(backends, fastact.available_backends(), "--backends"), cases
+    return _words(backends, fastact.available_backends(), "--backends"), selected
 
 
 def pytest_generate_tests(metafunc):
     if {"case", "label"} <= set(metafunc.fixturenames):
-        backends, cases = _selected(metafunc.config)
+        backends, selected = _selected(metafunc.config)
         labels = [*(f"fastact.{backend}" for backend in backends), *PEERS]
         metafunc.parametrize(
             ("case", "label"),
             [
                 pytest.param(case, label, id=f"{identifier(case)}-{label}")
-                for case in cases
+                for case in selected
                 for label in labels
             ],
         )  # fmt: skip
 
 
 def identifier(case):
-    return f"{case.function}-{case.dtype}-{contenders.show_size(case.size)}-{case.mode}"
+    return f"{case.function}-{case.dtype}-{cases.show_size(case.size)}-{case.mode}"
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

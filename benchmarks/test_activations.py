@@ -6,11 +6,11 @@ that a call overwrites are refilled in the set-up of the round, which is not tim
 
 import pytest
 
-from fastact import contenders, measurement
+from fastact import cases, contenders, measurement
 
 
 def test_activation(case, label, benchmark, describe, request):
-    arrays = contenders.arrays_for(case)
+    arrays = cases.arrays_for(case)
     backends = (label.partition(".")[2],) if label.startswith("fastact.") else ()
     found = [c for c in contenders.contenders(case, backends, not backends, arrays) if c.label == label]
     if not found:

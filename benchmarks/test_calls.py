@@ -5,11 +5,11 @@ The difference from the empty call in the same group is what a call costs beyond
 
 import pytest
 
-from fastact import contenders, dispatch, measurement
+from fastact import cases, contenders, dispatch, measurement
 
 CASES = [
     pytest.param(
-        contenders.Case(function.row.name, function.direction, "float32", measurement.CALL_SIZE, mode),
+        cases.Case(function.row.name, function.direction, "float32", measurement.CALL_SIZE, mode),
         id=f"{function.name}-{mode}",
     )
     for function in dispatch.FUNCTIONS.values()
@@ -23,7 +23,7 @@ SERVING = next(name for name in dispatch.order() if dispatch.why_unavailable(nam
 def test_call(called, caller, benchmark, describe, request):
     # other names than test_activations has, whose parameters conftest makes
     case, label = called, caller
-    arrays = contenders.arrays_for(case)
+    arrays = cases.arrays_for(case)
     available = {c.label: c for c in contenders.contenders(case, (SERVING,), label in ("numpy", "torch"), arrays)}
     available["fastact"] = available[f"fastact.{SERVING}"]
     available["empty"] = measurement.empty_call(case, arrays)

@@ -1,8 +1,8 @@
 """``fastact bench``: the cases its options ask for, measured, as a table for people and as JSON for programs.
 
-What is compared is in ``contenders.py`` and ``peers.py``, how in ``measurement.py``.  The JSON holds everything that
-the table leaves out (medians, the statements that were timed, the machine); ``benchmarks/report.py`` makes the
-README's table of it.
+What is compared is in ``cases.py``, ``contenders.py`` and ``peers.py``, how in ``measurement.py``.  The JSON holds
+everything that the table leaves out (medians, the statements that were timed, the machine); ``benchmarks/report.py``
+makes the README's table of it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import Any
 
 from . import dispatch, threads
 from .backends import cython_kernels
+from .cases import MODES, UNITS, Case
 from .catalogue import ALIASES, BY_NAME, DIRECTIONS
-from .contenders import MODES, UNITS, Case, optional_module
+from .contenders import optional_module
 from .machine import cpu_name
 from .measurement import CALL_SIZE, ROUNDS, Figure, Row, call_row, rows_of
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from .contenders import show_size
+from .cases import show_size
 from .measurement import CALL_SIZE, Figure, Row
 
 _PEOPLE = {"numpy": "NumPy/SciPy", "torch": "PyTorch"}

@@ -1,4 +1,4 @@
-"""What the benchmark compares: a case (function, dtype, size, mode, threads) and the contenders in it.
+"""What the benchmark compares: the contenders in a case.
 
 A contender is a statement compiled into its own timed loop, over arrays that all contenders of the case share.  No
 contender may be timed while its data drift: an activation applied in place again and again ends in subnormal numbers,
@@ -14,7 +14,7 @@ import importlib
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -22,68 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import dispatch, peers
+from .cases import Case, aligned
 from .catalogue import BY_NAME
 
-#: Suffixes of sizes.
-UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-MODES = ("fresh", "reused", "in_place")
-#: Of each array in place, so many bytes of copies at most (but one copy at least): they must stay in the L2 cache.
-_BYTES_OF_COPIES = 128 * 1024
-_BYTES_OF_BATCH = 4 * 1024 * 1024
-_LONGEST_BATCH = 512
 #: What one timed batch takes at least; the clock costs about 0.05 us.
 _NS_PER_BATCH = 50_000
 #: Calls slower than this need no untimed call before each batch to warm the caches.
 _SLOW_CALL_NS = 1_000_000
-
-
-class Case(NamedTuple):
-    """One comparison.  Backends are contenders in it, not cases of their own: they are timed in the same rounds."""
-
-    activation: str
-    direction: str
-    dtype: str
-    size: int
-    mode: str
-    threads: int = 1
-
-    @property
-    def function(self) -> str:
-        """Name of the public callable."""
-        return BY_NAME[self.activation].function_name(self.direction)
-
-    @property
-    def group(self) -> str:
-        """What contenders must share to be compared."""
-        words = (self.activation, self.direction, self.dtype, show_size(self.size), self.mode, str(self.threads))
-        return "|".join(words)
-
-    @property
-    def batch_calls(self) -> int:
-        """Calls in one batch that is the same for all contenders; in place, each has an array of its own."""
-        most = _BYTES_OF_COPIES if self.mode == "in_place" else _BYTES_OF_BATCH
-        return max(1, min(_LONGEST_BATCH, most // (self.size * np.dtype(self.dtype).itemsize)))
-
-    @property
-    def source(self) -> str:
-        """Name of the array that the function is evaluated on."""
-        return "y" if self.direction == "backward_from_output" else "x"
-
-    @property
-    def overwritten(self) -> str:
-        """Name of the array that receives the result in place."""
-        return "x" if self.direction == "forward" else "g"
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes read and written by one call, at least."""
-        return (2 if self.direction == "forward" else 3) * self.size * np.dtype(self.dtype).itemsize
-
-
-def show_size(size: int) -> str:
-    """The shortest way to write a number of elements: ``64Ki``."""
-    unit = next(name for name, factor in reversed(UNITS.items()) if size % factor == 0)
-    return f"{size // UNITS[unit]}{unit}"
 
 
 def optional_module(name: str) -> Any | None:
@@ -94,33 +39,23 @@ def optional_module(name: str) -> Any | None:
         return None
 
 
-def aligned(size: int, dtype: str) -> np.ndarray[Any, Any]:
-    """An array that begins at a cache line, so that no contender has better luck than another."""
-    itemsize = np.dtype(dtype).itemsize
-    raw = np.empty(size * itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * itemsize].view(dtype)
+def _itself(value: Any) -> Any:
+    return value
 
 
-def arrays_for(
-    case: Case, x: np.ndarray[Any, Any] | None = None, gradient: np.ndarray[Any, Any] | None = None
-) -> dict[str, Any]:
-    """The arrays that statements name.  Inputs: x normal with deviation 2.5, the gradient g with 1, always the same."""
-    random = np.random.default_rng(20260101)
-    kind: Any = np.dtype(case.dtype).type
-    arrays = {name: aligned(case.size, case.dtype) for name in ("x", "o", "t", "u")}
-    arrays["x"][...] = random.standard_normal(case.size, kind) * kind(2.5) if x is None else x
-    if case.direction != "forward":
-        arrays["g"] = aligned(case.size, case.dtype)
-        arrays["g"][...] = random.standard_normal(case.size, kind) if gradient is None else gradient
-    row = BY_NAME[case.activation]
-    for parameter in row.operands:
-        arrays[parameter.name] = np.array([parameter.tried[0]], kind)
-    if case.direction == "backward_from_output":
-        arrays["y"] = aligned(case.size, case.dtype)
-        operands = [arrays[parameter.name] for parameter in row.operands]
-        dispatch.FUNCTIONS[row.name](arrays["x"], *operands, out=arrays["y"])
-    return arrays
+class Access(NamedTuple):
+    """How a peer gets at NumPy's arrays, and its results back."""
+
+    #: The peer's own mode while it is timed.
+    activate: Callable[[], AbstractContextManager[Any]] = nullcontext
+    #: The peer's kind of array, sharing memory.
+    wrap: Callable[[np.ndarray[Any, Any]], Any] = _itself
+    #: What a statement's result, or ``o``, is as a NumPy array.
+    unwrap: Callable[[Any], Any] = _itself
+    #: In place, what the loop's variable is for each copy, if it is not the wrapped copy: a binding, say.
+    bind: Callable[[np.ndarray[Any, Any]], Any] | None = None
+    #: Whether a call in place uses its array up, so that each refill has to bind it anew.
+    consumes: bool = False
 
 
 class Contender:
@@ -134,11 +69,11 @@ class Contender:
         case: Case,
         arrays: dict[str, Any],
         namespace: dict[str, Any],
-        activate: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        wrap: Callable[[np.ndarray[Any, Any]], Any] = lambda array: array,
+        access: Access = Access(),  # noqa: B008 - immutable
+        copies: Sequence[np.ndarray[Any, Any]] | None = None,
     ) -> None:
-        """Compile the statement; ``wrap`` makes the peer's kind of array, sharing memory, and ``activate`` its mode."""
-        self.label, self.name, self.active = label, name, activate
+        """Compile the statement; in place, ``copies`` are the arrays that it works on, if the case's owner has some."""
+        self.label, self.name, self.active = label, name, access.activate
         self.form, self.text = _closest(statement, case.mode)
         self.note = statement.note
         if self.form == "fresh" and case.mode != "fresh":
@@ -146,12 +81,19 @@ class Contender:
         self._batch_calls = case.batch_calls
         self._in_place = case.mode == "in_place"
         self._pristine = arrays[case.overwritten]
-        self._copies = []
+        self._copies: Sequence[np.ndarray[Any, Any]] = ()
         if self._in_place:
-            self._copies = [aligned(case.size, case.dtype) for _ in range(case.batch_calls)]
-        self._wrapped = [wrap(copy) for copy in self._copies]
-        wrapped = {key: wrap(value) if isinstance(value, np.ndarray) else value for key, value in arrays.items()}
+            self._copies = copies or [aligned(case.size, case.dtype) for _ in range(case.batch_calls)]
+        self._bind = access.bind or access.wrap
+        self._consumes, self._unwrap = access.consumes, access.unwrap
+        self._bound = [] if self._consumes else [self._bind(copy) for copy in self._copies]
         text, found = _hoisted(self.text, namespace)
+        words = {*re.findall(r"\w+", text), "o"}
+        wrapped = {
+            key: access.wrap(value) if isinstance(value, np.ndarray) else value
+            for key, value in arrays.items()
+            if key in words
+        }
         self._run, self._once = _compiled(text, self.form, case, {**namespace, **found, **wrapped})
         #: Calls in one sample; ``warm_up`` sets it.
         self.calls = 1
@@ -160,17 +102,19 @@ class Contender:
     def result(self) -> Any:
         """What one call gives; for the accuracy beside the time."""
         self.refill()
-        value = self._once(*self._wrapped[:1])
-        return value[0] if isinstance(value, tuple) else value
+        value = self._once(*self._bound[:1])
+        return self._unwrap(value[0] if isinstance(value, (tuple, list)) else value)
 
     def refill(self) -> None:
         """Give the arrays that are about to be overwritten their data back."""
         for copy in self._copies:
             np.copyto(copy, self._pristine)
+        if self._consumes:
+            self._bound = [self._bind(copy) for copy in self._copies]
 
     def batch(self) -> int:
         """Nanoseconds of ``batch_calls`` of the case, the data as they are."""
-        return self._run(self._wrapped if self._in_place else itertools.repeat(None, self._batch_calls))
+        return self._run(self._bound if self._in_place else itertools.repeat(None, self._batch_calls))
 
     def sample(self) -> float:
         """Nanoseconds per call, from enough calls for the clock."""
@@ -188,12 +132,18 @@ class Contender:
             done += len(self._copies)
         return elapsed / done
 
-    def warm_up(self) -> None:
-        """Compile what compiles at first use, touch all pages, and settle how many calls a sample needs."""
+    def warm_up(self) -> float:
+        """Compile what compiles at first use, touch all pages, and settle how many calls a sample needs.
+
+        What one call will take, in ns, is known after that.
+        """
         self._batch_of(1)
-        expected = max(1.0, min(self._batch_of(3) for _ in range(2)))
+        expected = max(1.0, self._batch_of(1))
+        if expected < _SLOW_CALL_NS:
+            expected = max(1.0, min(self._batch_of(3) for _ in range(2)))
         self.calls = max(1, min(1_000_000, round(_NS_PER_BATCH / expected + 0.5)))
         self._warm = expected < _SLOW_CALL_NS
+        return expected
 
 
 def _closest(statement: peers.Statement, mode: str) -> tuple[str, str]:
@@ -206,9 +156,12 @@ def _closest(statement: peers.Statement, mode: str) -> tuple[str, str]:
 
 
 def _hoisted(text: str, namespace: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Replace dotted names of modules (``np.tanh``) by what they stand for: looking them up is not what is timed."""
-    found = {}
-    for dotted in sorted(set(re.findall(r"\b(?:np|special|torch|nn|aten)(?:\.[A-Za-z_]\w*)+", text)), key=len)[::-1]:
+    """Replace dotted names (``np.tanh``) by what they stand for: looking them up is not what is timed."""
+    found: dict[str, Any] = {}
+    roots = "|".join(map(re.escape, namespace))
+    if not roots:
+        return text, found
+    for dotted in sorted(set(re.findall(rf"\b(?:{roots})(?:\.[A-Za-z_]\w*)+", text)), key=len)[::-1]:
         root, _, rest = dotted.partition(".")
         name = dotted.replace(".", "__")
         found[name] = operator.attrgetter(rest)(namespace[root])
@@ -234,23 +187,22 @@ def _compiled(
     return scope["run"], scope["once"]
 
 
-def _ours(case: Case, backend: str, arrays: dict[str, Any]) -> Contender:
+def ours(
+    case: Case, backend: str | None, arrays: dict[str, Any], copies: Sequence[np.ndarray[Any, Any]] | None = None
+) -> Contender:
+    """The public callable, on a backend or, with None, on the one that serves."""
     function = dispatch.FUNCTIONS[case.function]
     letters = {"grad": "g"}
     given = ", ".join([*(letters.get(name, name) for name in function.array_names), *function.operand_names])
     statement = peers.Statement(f"function({given})", f"function({given}, out=o)")
-    return Contender(
-        f"fastact.{backend}",
-        f"fastact.{case.function}",
-        statement,
-        case,
-        arrays,
-        {"function": function},
-        activate=lambda: dispatch.use_backend(backend),
-    )
+    label = "fastact" if backend is None else f"fastact.{backend}"
+    access = Access() if backend is None else Access(activate=lambda: dispatch.use_backend(backend))
+    return Contender(label, f"fastact.{case.function}", statement, case, arrays, {"function": function}, access, copies)
 
 
-def _numpy_peer(case: Case, arrays: dict[str, Any], statement: peers.Statement) -> Contender | None:
+def _numpy_peer(
+    case: Case, arrays: dict[str, Any], statement: peers.Statement, copies: Sequence[np.ndarray[Any, Any]] | None
+) -> Contender | None:
     namespace: dict[str, Any] = {"np": np}
     if any("special." in text for text in statement[:3]):
         namespace["special"] = optional_module("scipy.special")
@@ -258,38 +210,47 @@ def _numpy_peer(case: Case, arrays: dict[str, Any], statement: peers.Statement) 
             return None
     kind = np.dtype(case.dtype).type
     scalars = {p.name: kind(p.default) for p in BY_NAME[case.activation].scalars}
-    return Contender("numpy", "NumPy/SciPy", statement, case, arrays, {**namespace, **scalars})
+    return Contender("numpy", "NumPy/SciPy", statement, case, arrays, {**namespace, **scalars}, copies=copies)
 
 
-def _torch_peer(case: Case, arrays: dict[str, Any], statement: peers.Statement) -> Contender | None:
+def _torch_peer(
+    case: Case, arrays: dict[str, Any], statement: peers.Statement, copies: Sequence[np.ndarray[Any, Any]] | None
+) -> Contender | None:
     torch = optional_module("torch")
     if torch is None:
         return None
     namespace = {"torch": torch, "nn": torch._C._nn, "aten": torch.ops.aten}
     scalars = {p.name: p.default for p in BY_NAME[case.activation].scalars}
-    return Contender(
-        "torch",
-        "PyTorch",
-        statement,
-        case,
-        arrays,
-        {**namespace, **scalars},
-        activate=torch.inference_mode,
-        wrap=torch.from_numpy,
-    )
+    access = Access(torch.inference_mode, torch.from_numpy)
+    if case.dtype == "bfloat16":
+        bfloat16 = np.dtype(case.dtype)
+        # neither library takes the other's type; as integers the same memory passes
+        access = access._replace(
+            wrap=lambda array: torch.from_numpy(array.view(np.int16)).view(torch.bfloat16),
+            unwrap=lambda tensor: tensor.view(torch.int16).numpy().view(bfloat16),
+        )
+    return Contender("torch", "PyTorch", statement, case, arrays, {**namespace, **scalars}, access, copies)
+
+
+def array_libraries(
+    case: Case, arrays: dict[str, Any], copies: Sequence[np.ndarray[Any, Any]] | None = None
+) -> Iterator[Contender]:
+    """NumPy with SciPy, and PyTorch: those that are installed and have the function."""
+    entry = peers.PEERS.get(case.activation)
+    if entry is None:
+        return
+    for statements, build in ((entry.numpy, _numpy_peer), (entry.torch, _torch_peer)):
+        if case.direction in statements:
+            contender = build(case, arrays, statements[case.direction], copies)
+            if contender is not None:
+                yield contender
 
 
 def contenders(case: Case, backends: Iterable[str], with_peers: bool, arrays: dict[str, Any]) -> Iterator[Contender]:
     """Ours on each backend, the memory traffic alone, and the peers there are."""
     for backend in backends:
-        yield _ours(case, backend, arrays)
+        yield ours(case, backend, arrays)
     name, statement = peers.MEMORY[case.direction]
     yield Contender("memory", name, statement, case, arrays, {"np": np})
-    entry = peers.PEERS.get(case.activation)
-    if not with_peers or entry is None:
-        return
-    for statements, build in ((entry.numpy, _numpy_peer), (entry.torch, _torch_peer)):
-        if case.direction in statements:
-            contender = build(case, arrays, statements[case.direction])
-            if contender is not None:
-                yield contender
+    if with_peers:
+        yield from array_libraries(case, arrays)

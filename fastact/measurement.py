@@ -18,8 +18,9 @@ import numpy as np
 
 from . import dispatch, reference, threads
 from .backends import cython_kernels
+from .cases import Case, arrays_for
 from .catalogue import BY_NAME
-from .contenders import Case, Contender, arrays_for, contenders, optional_module
+from .contenders import Contender, contenders, optional_module
 from .peers import Statement
 
 #: Rounds when nobody says how many; large arrays stop at so many seconds per case, but not before so many rounds.
@@ -27,8 +28,11 @@ ROUNDS, SECONDS, FEWEST_ROUNDS = 100, 1.5, 5
 #: Errors are looked for on so many elements of the benchmark's input at most, and on the tails.
 _CHECKED_ELEMENTS = 65536
 #: Bits of the significand, and exponent of the smallest subnormal.
-_PRECISION = {"float32": (24, -149), "float64": (53, -1074)}
-_SUFFIX = {"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}
+_PRECISION = {"float32": (24, -149), "float64": (53, -1074), "float16": (11, -24), "bfloat16": (8, -133)}
+#: The powers of ten up to which tails are looked at; below what is finite.
+_TOP = {"float32": 38, "float64": 300, "float16": 4.8, "bfloat16": 38}
+#: What the reference's functions are called, after the row's name.
+REFERENCE_SUFFIX = {"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}
 PEERS = ("numpy", "torch")
 CALL_SIZE = 16
 
@@ -105,13 +109,15 @@ def measure(row: Sequence[Contender], rounds: int | None) -> dict[str, list[floa
 
 def _tails(dtype: str) -> np.ndarray[Any, Any]:
     """Points of both signs over the whole exponent range, densest where activations end."""
-    top = 38 if dtype == "float32" else 300
+    top = _TOP[dtype]
     points = np.concatenate([np.logspace(1 - top, top, 600), np.logspace(-1, 3, 2400)])
     return np.concatenate([points, -points])
 
 
 @functools.lru_cache(maxsize=8)
-def _checked(activation: str, direction: str, dtype: str, size: int) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+def checked_arrays(
+    activation: str, direction: str, dtype: str, size: int
+) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
     """Arrays to look for errors on, and the truth there."""
     size = min(size, _CHECKED_ELEMENTS)
     middle = arrays_for(Case(activation, "forward", dtype, size, "reused"))
@@ -120,9 +126,10 @@ def _checked(activation: str, direction: str, dtype: str, size: int) -> tuple[di
     # a gradient of 1 shows the error of the derivative, not that of the product
     arrays = arrays_for(case, x, np.ones_like(x))
     row = BY_NAME[activation]
-    kind = np.dtype(dtype).type
+    # scalar parameters count as rounded to the precision that computes
+    kind = np.float64 if dtype == "float64" else np.float32
     parameters = [float(kind(p.tried[0] if p.default is None else p.default)) for p in row.parameters]
-    return arrays, getattr(reference, activation + _SUFFIX[direction])(arrays[case.source], *parameters)
+    return arrays, getattr(reference, activation + REFERENCE_SUFFIX[direction])(arrays[case.source], *parameters)
 
 
 def ulp_error(result: Any, truth: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
@@ -142,7 +149,7 @@ def max_ulp(case: Case, label: str, backends: Sequence[str]) -> float | None:
     """Largest error of a contender on the benchmark's own input and the tails."""
     if label == "memory":
         return None
-    arrays, truth = _checked(case.activation, case.direction, case.dtype, case.size)
+    arrays, truth = checked_arrays(case.activation, case.direction, case.dtype, case.size)
     arrays = {name: array.copy() for name, array in arrays.items()}
     checked = case._replace(size=truth.size)
     contender = next(c for c in contenders(checked, backends, True, arrays) if c.label == label)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastact import benchmark, contenders, get_num_threads, measurement, peers, reference
+from fastact import benchmark, cases, contenders, get_num_threads, measurement, peers, reference
 from fastact.catalogue import ACTIVATIONS, ALIASES, BY_NAME, DIRECTIONS
 
 REPORT = Path(__file__).resolve().parent.parent / "benchmarks" / "report.py"
@@ -48,15 +48,15 @@ def no_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
-@pytest.mark.parametrize("mode", contenders.MODES)
+@pytest.mark.parametrize("mode", cases.MODES)
 @pytest.mark.parametrize("row", ACTIVATIONS, ids=lambda row: row.name)
 def test_every_contender_computes_the_activation(row, mode):
     """In every form, a peer's statement is what it says: else its time means nothing."""
     for direction, dtype in itertools.product(row.directions, ("float32", "float64")):
-        case = contenders.Case(row.name, direction, dtype, 37, mode)
-        arrays = contenders.arrays_for(case)
+        case = cases.Case(row.name, direction, dtype, 37, mode)
+        arrays = cases.arrays_for(case)
         parameters = [p.tried[0] if p.default is None else p.default for p in row.parameters]
-        kind = measurement._SUFFIX[direction]
+        kind = measurement.REFERENCE_SUFFIX[direction]
         truth = getattr(reference, row.name + kind)(arrays[case.source], *map(np.dtype(dtype).type, parameters))
         truth = truth * arrays.get("g", 1)
         for contender in contenders.contenders(case, ("cython", "numpy"), True, arrays):
@@ -171,12 +171,12 @@ def test_aliases_and_sizes():
     alias, name = next(iter(ALIASES.items()))
     assert benchmark.cases_of(options(alias))[0].activation == name
     assert [benchmark.parse_size(text) for text in ("7", "64Ki", "2Mi")] == [7, 65536, 2**21]
-    assert [contenders.show_size(size) for size in (7, 65536, 2**21)] == ["7", "64Ki", "2Mi"]
+    assert [cases.show_size(size) for size in (7, 65536, 2**21)] == ["7", "64Ki", "2Mi"]
 
 
 def test_in_place_never_runs_on_its_own_results():
-    case = contenders.Case("gelu", "forward", "float32", 16, "in_place")
-    ours = next(contenders.contenders(case, ("cython",), False, contenders.arrays_for(case)))
+    case = cases.Case("gelu", "forward", "float32", 16, "in_place")
+    ours = next(contenders.contenders(case, ("cython",), False, cases.arrays_for(case)))
     ours.warm_up()
     ours.sample()
     pristine, worked_on = ours._pristine.copy(), [copy.copy() for copy in ours._copies]

@@ -23,6 +23,7 @@ FLOORS = {
     "fastact.benchmark": 4,
     "fastact.benchmark_tables": 4,
     "fastact.cli": 4,
+    "fastact.cases": 4,
     "fastact.contenders": 4,
     "fastact.demo": 4,
     "fastact.information": 4,

@@ -26,7 +26,7 @@ import numpy as np
 
 from fastact._kernels import base
 from fastact.catalogue import ACTIVATIONS
-from fastact.information import cpu_name
+from fastact.machine import cpu_name
 from fastact.lowering import Loop, loop_of
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import _core, dispatch
 from ..catalogue import BY_NAME
-from ..contenders import Case, arrays_for
+from ..cases import Case, arrays_for
 
 #: More elements than any call has: no thread but the caller's.
 NEVER = 2**62

@@ -1,0 +1,89 @@
+"""How the contenders of a cell are timed: alternating rounds within a budget, in which the slowest soon stop.
+
+All contenders take turns in one process, in the opposite order in every other round, and the minimum counts: noise only
+ever adds.  Who is far behind the best peer cannot become the best peer any more and costs most of the time, so it is
+dropped, with the figure that it has.  Ours, the memory traffic and, but for the largest arrays, PyTorch stay.
+
+Workers of PyTorch and ONNX Runtime spin for 7 and 24 ms after their last call (measured: process time after a call on
+two threads), in which they take a core from whoever comes next.  So with several threads each turn waits until the
+process is idle.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import NamedTuple
+
+#: Times the best peer's time at which a peer is dropped: after the warm-up, whose figures are rough, and after
+#: FEWEST_ROUNDS_OF_ALL rounds.  Both leave room for what a busy machine does to a first figure.
+DROPPED_AFTER_WARM_UP, DROPPED_AFTER_ROUNDS = 4.0, 2.0
+FEWEST_ROUNDS_OF_ALL = 2
+FEWEST_ROUNDS, MOST_ROUNDS = 5, 100
+#: From so many elements on a call takes tens of ms, and nothing about it is settled by a call before it: the warm-up is
+#: one call and the first of so few rounds, and after it only the best two peers go on, and who is as close as this.
+LARGE, ROUNDS_LARGE, CLOSE = 2**25, 3, 1.3
+#: An idle process uses less than this share of a core; asked so often; and at most so long, in seconds.
+_IDLE, _ASKED, _LONGEST_WAIT = 0.2, 0.001, 0.06
+_NO_PEERS = ("fastact", "memory")
+#: What the page compares with by name keeps its rounds where they are cheap, however far behind it is.
+_KEPT = ("torch",)
+
+
+class Figure(NamedTuple):
+    """Samples of one contender, in ns per call."""
+
+    minimum: float
+    median: float
+    rounds: int
+
+
+def wait_until_idle():
+    """Return when no thread of this process works any more."""
+    until = time.perf_counter() + _LONGEST_WAIT
+    while time.perf_counter() < until:
+        used, started = time.process_time(), time.perf_counter()
+        time.sleep(_ASKED)
+        if time.process_time() - used < _IDLE * (time.perf_counter() - started):
+            return
+
+
+def _far_behind(figures, factor):
+    """Labels of the peers to drop: those that take more than ``factor`` times as long as the best of them."""
+    peers = {label: ns for label, ns in figures.items() if label not in _NO_PEERS}
+    best = min(peers.values(), default=0.0)
+    return {label for label, ns in peers.items() if ns > factor * best and label not in _KEPT}
+
+
+def _not_close(figures):
+    """Labels of the peers that are neither among the best two nor close to the best one."""
+    peers = sorted((ns, label) for label, ns in figures.items() if label not in _NO_PEERS)
+    return {label for ns, label in peers[2:] if ns > CLOSE * peers[0][0]}
+
+
+def _sample(contender, settle, call):
+    settle()
+    with contender.active():
+        return call(contender)
+
+
+def measure(contenders, size, threads, budget):
+    """Figures by label; ``budget`` is what the rounds may take, in seconds, once there are enough."""
+    settle = wait_until_idle if threads > 1 else lambda: None
+    large = size >= LARGE
+    first = {c.label: _sample(c, settle, type(c).sample if large else type(c).warm_up) for c in contenders}
+    dropped = _not_close(first) if large else _far_behind(first, DROPPED_AFTER_WARM_UP)
+    running = [contender for contender in contenders if contender.label not in dropped]
+    # what the warm-up gives is no sample, except where there is none better
+    samples = {label: [ns] if large or label in dropped else [] for label, ns in first.items()}
+    started = time.perf_counter()
+    for k in range(ROUNDS_LARGE - 1 if large else MOST_ROUNDS):
+        if k >= FEWEST_ROUNDS and time.perf_counter() - started > budget:
+            break
+        # the last one of a round is the first one of the next
+        for contender in running if (k + large) % 2 == 0 else running[::-1]:
+            samples[contender.label].append(_sample(contender, settle, type(contender).sample))
+        if not large and k + 1 == FEWEST_ROUNDS_OF_ALL:
+            dropped = _far_behind({c.label: min(samples[c.label]) for c in running}, DROPPED_AFTER_ROUNDS)
+            running = [contender for contender in running if contender.label not in dropped]
+    return {label: Figure(min(taken), statistics.median(taken), len(taken)) for label, taken in samples.items()}

@@ -1,0 +1,49 @@
+"""Turns the JSON of `benchmarks/compare.py` into docs/performance.md and its pictures.
+
+    python benchmarks/publish.py results.json                    writes docs/performance.md and docs/performance-*.png
+    python benchmarks/publish.py results.json --into other.md    writes there; pictures beside it
+
+Figures in documentation come from here only: written by hand, they would outlive the code that they describe.  The
+pictures need matplotlib; without it the page has none.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from peer_comparison import page  # noqa: E402
+from peer_comparison.results import SCHEMA  # noqa: E402
+
+PAGE = HERE.parent / "docs" / "performance.md"
+
+
+def main(arguments=None):
+    """Write the page."""
+    parser = argparse.ArgumentParser(description="The JSON of benchmarks/compare.py as a page with pictures.")
+    parser.add_argument("results", type=Path, help="what `benchmarks/compare.py --json` wrote")
+    parser.add_argument("--into", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")
+    options = parser.parse_args(arguments)
+    try:
+        result = json.loads(options.results.read_text(encoding="utf-8"))
+        cells = result["cells"] if result["schema"] == SCHEMA else []
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        parser.error(f"results: got {options.results} ({problem}); accepted: what benchmarks/compare.py --json wrote")
+    if not cells:
+        parser.error(f"results: got {options.results}, without cells of schema {SCHEMA}; accepted: a run with some")
+    try:
+        from peer_comparison import plots
+    except ImportError:
+        print("no pictures: they need matplotlib", file=sys.stderr)
+        pictures = []
+    else:
+        pictures = plots.draw(result, options.into.parent, options.into.stem)
+    options.into.write_text(page.page(result, pictures), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
