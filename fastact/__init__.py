@@ -5,7 +5,7 @@ The functions themselves (``gelu``, ``gelu_backward``, ...) are made from ``cata
 
 from sys import modules as _modules
 
-from . import _core, calls, dispatch, documentation, embedding, threads, ufuncs
+from . import _core, calls, dispatch, documentation, embedding, streaming, threads, ufuncs
 from .catalogue import ALIASES
 from .dispatch import available_backends, get_backend, set_backend, use_backend
 from .embedding import get_include
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _core.install(dispatch.resolve_kernel, calls.general_call, documentation, embedding, threads.cpus_allowed())
 _core.introduce(__version__, dispatch.instruction_set())
 threads.start()
+streaming.start()
 dispatch.start()
 ufuncs.publish()
 

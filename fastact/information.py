@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, _core, dispatch, threads
+from . import __version__, _core, dispatch, streaming, threads
 from .backends import cython_kernels, numba_kernels, numpy_kernels
 
 _BACKENDS: dict[str, ModuleType] = {"cython": cython_kernels, "numba": numba_kernels, "numpy": numpy_kernels}
@@ -41,6 +41,8 @@ def collect() -> dict[str, Any]:
         "threads": threads.get_num_threads(),
         "threads_from": threads.origin,
         "built_with_threads": bool(_core.built_with_threads()),
+        "stream_from": streaming.stream_from(),
+        "stream_from_from": streaming.origin,
         "openmp_runtimes": runtimes,
         "environment": environment(),
         "subnormals": subnormals(),
@@ -128,6 +130,9 @@ def as_text(facts: dict[str, Any]) -> str:
         rows.append(("", "OpenMP runtimes of other packages: unknown on this platform"))
     else:
         rows.append(("", f"OpenMP runtimes of other packages: {', '.join(runtimes) or 'none'}"))
+    bound = facts["stream_from"]
+    streamed = "no outputs" if bound is None else f"outputs of calls that move {bound} bytes or more"
+    rows.append(("streaming", f"{streamed} (from {facts['stream_from_from']})"))
     variables = [f"{name}={value}" for name, value in facts["environment"].items()]
     rows += [("environment", ", ".join(variables) or "no FASTACT_* variable, no OMP_NUM_THREADS")]
     rows += [("subnormals", facts["subnormals"])]

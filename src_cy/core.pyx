@@ -165,6 +165,15 @@ cdef class ElementwiseFunction:
     def parallel_from(self, pair):
         self.entry.parallel_from[0], self.entry.parallel_from[1] = pair
 
+    @property
+    def memory_bound(self):
+        """Whether memory takes longer for an element than the kernels: large outputs are streamed then."""
+        return self.entry.memory_bound
+
+    @memory_bound.setter
+    def memory_bound(self, bint is_so):
+        self.entry.memory_bound = is_so
+
     # -- calls ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args, **kwargs):

@@ -42,6 +42,7 @@ FLOORS = {
     "fastact.embedding": 3,
     "fastact.exchange": 3,
     "fastact.explanation": 3,
+    "fastact.streaming": 3,
     "fastact.threads": 3,
     "fastact.ufuncs": 3,
     "fastact.backends": 2,
@@ -72,6 +73,7 @@ OUTSIDE = {
     "fastact.embedding": {"scipy"},
     "fastact.exchange": {"numpy"},
     "fastact.explanation": {"numpy"},
+    "fastact.streaming": set(),
     "fastact.threads": set(),
     "fastact.ufuncs": {"numpy"},
 }
