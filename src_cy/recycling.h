@@ -42,7 +42,7 @@ static struct {
     int count;
     char *blocks[FASTACT_KEPT_BLOCKS]; /* the oldest first */
     size_t page;
-    int huge;
+    _Atomic int huge;
 } fastact_recycling = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline size_t *fastact_capacity(char *data) { return (size_t *)(data - fastact_recycling.page); }

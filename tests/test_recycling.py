@@ -11,9 +11,12 @@ import os
 import pickle
 import queue
 import random
+import shutil
+import subprocess
 import sys
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -499,6 +502,28 @@ for name in [name for name in sys.modules if name.startswith("fastact")]:
 del fastact, _core
 """
     )
+
+
+@pytest.mark.parametrize("sanitizer", ["", "thread", "address,undefined"], ids=["plain", "thread", "address"])
+def test_stress_in_c(tmp_path, sanitizer):
+    """Many threads, every function of the handler, and forks, which ThreadSanitizer cannot follow."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc")
+    tests = Path(__file__).resolve().parent
+    program = tmp_path / "recycling_stress"
+    command = [compiler, "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-pthread"]
+    command += [f"-fsanitize={sanitizer}"] if sanitizer else []
+    command += ["-I", tests.parent / "src_cy", tests / "c" / "recycling_stress.c", "-o", program]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode and sanitizer and "cannot find" in built.stderr:
+        pytest.skip(f"no {sanitizer} sanitizer")
+    assert built.returncode == 0, built.stderr
+    arguments = ["400"] if sanitizer == "thread" else ["400", "fork"]
+    ended = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
+    if "unexpected memory mapping" in ended.stderr:
+        pytest.skip("the thread sanitizer does not run on this kernel")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 # -- the setting ------------------------------------------------------------------------------------------------------
