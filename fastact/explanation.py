@@ -73,11 +73,11 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     count = dispatch.threads_for(called, computed, array.size)
     threshold = called.parallel_from[dispatch.DTYPES.index(computed)]
     streams, why_streams = _streams(called, array, backend, path)
+    reasons.append(why_streams)
     reasons.append(
         f"{array.size} elements, threads pay from {threshold}; "
         f"{threads.get_num_threads()} may be used ({threads.origin})"
     )
-    reasons.append(why_streams)
     # NumPy calls bfloat16 in the other byte order ">V2"
     dtype = "bfloat16" if _core.is_bfloat16(array.dtype) else str(array.dtype)
     level = cython_kernels.instruction_set()
