@@ -5,11 +5,12 @@ The functions themselves (``gelu``, ``gelu_backward``, ...) are made from ``cata
 
 from sys import modules as _modules
 
-from . import _core, calls, dispatch, documentation, embedding, threads, ufuncs
+from . import _core, calls, dispatch, documentation, embedding, recycling, streaming, threads, ufuncs
 from .catalogue import ALIASES
 from .dispatch import available_backends, get_backend, set_backend, use_backend
 from .embedding import get_include
 from .explanation import explain
+from .recycling import get_recycling, release_recycled, set_recycling
 from .threads import get_num_threads, num_threads, set_num_threads
 from .warming import warmup
 
@@ -18,6 +19,8 @@ __version__ = "0.1.0"
 _core.install(dispatch.resolve_kernel, calls.general_call, documentation, embedding, threads.cpus_allowed())
 _core.introduce(__version__, dispatch.instruction_set())
 threads.start()
+streaming.start()
+recycling.start()
 dispatch.start(__version__)
 ufuncs.publish()
 
@@ -36,9 +39,12 @@ __all__ = [
     "get_backend",
     "get_include",
     "get_num_threads",
+    "get_recycling",
     "num_threads",
+    "release_recycled",
     "set_backend",
     "set_num_threads",
+    "set_recycling",
     "ufuncs",
     "use_backend",
     "warmup",

@@ -14,6 +14,9 @@ from .dispatch import set_backend as set_backend
 from .dispatch import use_backend as use_backend
 from .embedding import get_include as get_include
 from .explanation import explain as explain
+from .recycling import get_recycling as get_recycling
+from .recycling import release_recycled as release_recycled
+from .recycling import set_recycling as set_recycling
 from .threads import get_num_threads as get_num_threads
 from .threads import num_threads as num_threads
 from .threads import set_num_threads as set_num_threads
@@ -32,6 +35,7 @@ __all__ = [
     "get_backend",
     "get_include",
     "get_num_threads",
+    "get_recycling",
     "leaky_relu",
     "leaky_relu_backward",
     "leaky_relu_backward_from_output",
@@ -40,11 +44,13 @@ __all__ = [
     "num_threads",
     "prelu",
     "prelu_backward",
+    "release_recycled",
     "relu",
     "relu_backward",
     "relu_backward_from_output",
     "set_backend",
     "set_num_threads",
+    "set_recycling",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_backward_from_output",

@@ -25,6 +25,9 @@ FEWEST_PARALLEL = 512
 _NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
+# Memory takes 0.19 for a float32 read and one written (np.copyto, 64 Mi, the same machine, 2026-11-26).  What
+# costs half of that in cache or less waits for memory; the next cheapest function, elu, costs 0.16.
+_MEMORY_BOUND_NS = 0.12
 #: Numba serves by this table where its kernels are faster by so much: between CPUs the two differ by up to a fifth
 #: either way (CONTRIBUTING.md), and the table knows one CPU.
 _NUMBA_MARGIN = 0.10
@@ -63,6 +66,17 @@ def measured(name: str, dtype: str) -> float | None:
     return by_function.get(name)
 
 
+def per_element(name: str, loop: str, dtype: str) -> tuple[float, str]:
+    """Ns per element, and how that is known."""
+    cost = measured(name, dtype)
+    return (cost, ORIGIN) if cost is not None else (estimated(loop, dtype), "estimated from its operations")
+
+
+def is_memory_bound(name: str, loop: str) -> bool:
+    """Whether one thread waits for memory all the time on arrays beyond the caches: what streaming is for."""
+    return per_element(name, loop, "float32")[0] < _MEMORY_BOUND_NS
+
+
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:
     """Elements from which threads pay, for a function of this cost."""
     return max(FEWEST_PARALLEL, int(parallel_from_ns / ns))
@@ -70,10 +84,8 @@ def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:
 
 def threshold(name: str, loop: str, dtype: str) -> tuple[int, str]:
     """Elements from which threads pay, and how that is known."""
-    cost = measured(name, dtype)
-    if cost is None:
-        return parallel_from(estimated(loop, dtype)), "estimated from its operations"
-    return parallel_from(cost), ORIGIN
+    cost, origin = per_element(name, loop, dtype)
+    return parallel_from(cost), origin
 
 
 def numba_cost(name: str, dtype: str) -> NumbaCost | None:

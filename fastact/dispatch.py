@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, preferences, threads, tuned
+from . import _core, costs, preferences, threads, tuned
 from .backends import cython_kernels, numba_kernels, numpy_kernels
 from .catalogue import ACTIVATIONS, ALIASES
 
@@ -259,6 +259,7 @@ def _set_thresholds() -> None:
     for function in FUNCTIONS.values():
         elements = [preferences.threshold(function.name, _loop(function), dtype)[0] for dtype in DTYPES]
         function.parallel_from = tuple(elements)
+        function.memory_bound = costs.is_memory_bound(function.name, _loop(function))
 
 
 def instruction_set() -> str:

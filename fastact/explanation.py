@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, dispatch, preferences, threads
+from . import _core, dispatch, preferences, streaming, threads
 from .backends import cython_kernels, numba_kernels
 from .dtypes import SUPPORTED, is_supported
 
@@ -22,6 +22,7 @@ class Explanation(NamedTuple):
     threads: int
     path: str
     reasons: tuple[str, ...]
+    streams: bool
 
     def __str__(self) -> str:
         head = f"{self.function} on {self.dtype}: {self.backend}"
@@ -74,13 +75,35 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     known = preferences.threshold(called.name, f"{called.row.name}_{called.direction}", computed)
     # who sets a threshold by hand knows where it comes from
     came_from = f"; threshold: {known[1]}" if known[0] == threshold else ""
+    streams, why_streams = _streams(called, array, backend, path)
+    reasons.append(why_streams)
     reasons.append(
         f"{array.size} elements, threads pay from {threshold}; "
         f"{threads.get_num_threads()} may be used ({threads.origin}){came_from}"
     )
     # NumPy calls bfloat16 in the other byte order ">V2"
     dtype = "bfloat16" if _core.is_bfloat16(array.dtype) else str(array.dtype)
-    return Explanation(called.name, dtype, backend, cython_kernels.instruction_set(), count, path, tuple(reasons))
+    level = cython_kernels.instruction_set()
+    return Explanation(called.name, dtype, backend, level, count, path, tuple(reasons), streams)
+
+
+def _streams(
+    function: _core.ElementwiseFunction, array: np.ndarray[Any, Any], backend: str, path: str
+) -> tuple[bool, str]:
+    """Whether the output goes past the caches (``src_cy/streaming.pxi``), and why."""
+    bound = streaming.stream_from()
+    if bound is None:
+        return False, f"ordinary stores: nothing is streamed ({streaming.origin})"
+    if not function.memory_bound:
+        return False, "ordinary stores: the kernel takes longer than memory does"
+    if backend == "numpy":
+        return False, "ordinary stores: the numpy backend never streams"
+    if array.dtype.char not in "fd" or not array.dtype.isnative or (path == "ufunc" and not function.operand_names):
+        return False, "ordinary stores: streamed are dense arrays of float32 and float64"
+    outputs = 1 + (len(function.operand_names) if function.direction == "backward" else 0)
+    moved = array.nbytes * (len(function.array_names) + outputs)
+    words = f"{moved} bytes in and out, streaming pays from {bound} ({streaming.origin}), if the output is no input"
+    return moved >= bound, words
 
 
 def _path(function: _core.ElementwiseFunction, x: Any) -> tuple[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, _core, costs, dispatch, threads, tuned
+from . import __version__, _core, costs, dispatch, recycling, streaming, threads, tuned
 from .backends import cython_kernels, numba_kernels, numpy_kernels
 from .machine import cpu_name
 
@@ -27,6 +27,7 @@ def collect() -> dict[str, Any]:
     # before Numba is imported: what a program that uses fastact alone has in its process
     runtimes = openmp_runtimes()
     backends = {name: _backend(name) for name in dispatch.order()}
+    kept = recycling.get_recycling()
     return {
         "fastact": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -44,6 +45,10 @@ def collect() -> dict[str, Any]:
         "tuning": tuned.table.origin if tuned.table else costs.ORIGIN,
         "tuning_ignored": tuned.ignored or _other_numba(),
         "built_with_threads": bool(_core.built_with_threads()),
+        "stream_from": streaming.stream_from(),
+        "stream_from_from": streaming.origin,
+        "recycling": {"kept_bytes": kept.kept_bytes, "max_bytes": kept.max_bytes},
+        "recycling_from": recycling.origin,
         "openmp_runtimes": runtimes,
         "environment": environment(),
         "subnormals": subnormals(),
@@ -130,6 +135,11 @@ def as_text(facts: dict[str, Any]) -> str:
     rows.append(("costs", facts["tuning"]))
     if facts["tuning_ignored"]:
         rows.append(("", f"fastact tune's table is not used: {facts['tuning_ignored']}"))
+    bound = facts["stream_from"]
+    streamed = "no outputs" if bound is None else f"outputs of calls that move {bound} bytes or more"
+    rows.append(("streaming", f"{streamed} (from {facts['stream_from_from']})"))
+    kept, most = facts["recycling"].values()
+    rows.append(("recycling", f"{kept} of at most {most} bytes kept (from {facts['recycling_from']})"))
     variables = [f"{name}={value}" for name, value in facts["environment"].items()]
     rows += [("environment", ", ".join(variables) or "no FASTACT_* variable, no OMP_NUM_THREADS")]
     rows += [("subnormals", facts["subnormals"])]

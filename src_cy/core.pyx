@@ -70,6 +70,7 @@ cdef object embedding = None
 
 include "driver.pxi"
 include "ufuncs.pxi"
+include "recycling.pxi"
 
 cdef enum:
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
@@ -165,6 +166,15 @@ cdef class ElementwiseFunction:
     def parallel_from(self, pair):
         self.entry.parallel_from[0], self.entry.parallel_from[1] = pair
 
+    @property
+    def memory_bound(self):
+        """Whether memory takes longer for an element than the kernels: large outputs are streamed then."""
+        return self.entry.memory_bound
+
+    @memory_bound.setter
+    def memory_bound(self, bint is_so):
+        self.entry.memory_bound = is_so
+
     # -- calls ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args, **kwargs):
@@ -230,7 +240,7 @@ cdef class ElementwiseFunction:
             data[k] = PyArray_BYTES(<np.ndarray> args[k])
             steps[k] = steps[0]
         if out is NULL or out is Py_None:
-            result = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), type_number, not is_c)
+            result = new_output(x, not is_c, n_bytes)
         else:
             if not same_layout(x, <object> out, is_c):
                 return None
@@ -307,7 +317,7 @@ cdef class ElementwiseFunction:
             number_single = <float> single(number)
             data[n_arrays] = <char *> &number if kind == FASTACT_FLOAT64 else <char *> &number_single
         if out is NULL or out is Py_None:
-            result = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), PyArray_TYPE(x), 0)
+            result = new_output(x, False, n_bytes)
         else:
             if not same_layout(x, <object> out, True) or not PyArray_ISWRITEABLE(<np.ndarray> out):
                 return None
@@ -318,7 +328,7 @@ cdef class ElementwiseFunction:
                     return None
         data[n_arrays + 1] = PyArray_BYTES(result)
         if self.entry.n_outputs == 2:
-            terms = <np.ndarray> PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), PyArray_TYPE(x), 0)
+            terms = new_output(x, False, n_bytes)
             data[n_arrays + 2] = PyArray_BYTES(terms)
             sums = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &channels.count, np.NPY_DOUBLE, 0)
             totals = <double *> PyArray_BYTES(sums)

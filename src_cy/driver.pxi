@@ -66,6 +66,7 @@ cdef struct Entry:
     Kernel kernels[3][2]            # [backend][float32, float64]
     Kernel *active[2]               # what serves now; NULL: ask the resolver first
     Py_ssize_t parallel_from[2]     # elements from which threads pay
+    bint memory_bound               # its kernels take less time than memory does
     const char *name                # of the public function
     PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
 
@@ -131,6 +132,7 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
 cdef extern from *:
     Py_ssize_t abs "llabs"(Py_ssize_t) nogil
 
+include "streaming.pxi"
 include "rows.pxi"
 include "channels.pxi"
 
@@ -147,6 +149,7 @@ cdef struct Job:
     const void *params
     const Rows *rows                # NULL: one run of elements
     int threads                     # at most
+    bint streaming                  # outputs go past the caches
     fp_state caller
 
 
@@ -156,11 +159,19 @@ cdef void run_chunk(void *context, int chunk) noexcept nogil:
     cdef Py_ssize_t start = chunk * job.length
     cdef fp_state own = fp_enter_as(job.caller)
     cdef Py_ssize_t stop = min(job.n, start + job.length)
-    if job.rows is NULL:
-        run_range(job.kernel, job.entry, job.kind, job.data, job.steps, start, stop, job.params)
-    else:
-        run_rows(job.kernel, job.entry, job.kind, job.data, job.steps, job.rows, start, stop, job.params)
+    run_part(job.kernel, job.entry, job.kind, job.data, job.steps, job.rows, job.streaming, start, stop, job.params)
     fp_leave(own)
+
+
+cdef inline void run_part(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
+                          const Rows *rows, bint streaming, Py_ssize_t start, Py_ssize_t stop,
+                          const void *params) noexcept nogil:
+    if rows is not NULL:
+        run_rows(kernel, entry, kind, data, steps, rows, streaming, start, stop, params)
+    elif streaming:
+        stream_range(kernel, entry, kind, data, steps, start, stop, params)
+    else:
+        run_range(kernel, entry, kind, data, steps, start, stop, params)
 
 
 cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
@@ -191,6 +202,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
     cdef Job job
     cdef fp_state caller
     cdef int k, threads = 1
+    cdef bint streaming
     if n <= 0:
         return 0
     if kernel is NULL:
@@ -203,16 +215,15 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
+    streaming = n >= stream_from_elements and streams(entry, kernel, kind, data, steps, n, rows)
     if (most_threads > 1 and n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
+        job.streaming = streaming
         threads = run_parallel(&job, entry.parallel_from[precision])
     if threads == 1:
-        if rows is NULL:
-            run_range(kernel, entry, kind, data, steps, 0, n, &params)
-        else:
-            run_rows(kernel, entry, kind, data, steps, rows, 0, n, &params)
+        run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
     fp_leave(caller)
     return threads
 

@@ -11,7 +11,8 @@ cdef struct Rows:
 
 
 cdef void run_rows(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
-                   const Rows *rows, Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
+                   const Rows *rows, bint streaming, Py_ssize_t start, Py_ssize_t stop,
+                   const void *params) noexcept nogil:
     """Elements start..stop on this thread, row by row."""
     cdef char *segment[MAX_OPERANDS]
     cdef Py_ssize_t position = start, row, column, end
@@ -23,5 +24,8 @@ cdef void run_rows(const Kernel *kernel, const Entry *entry, int kind, char **da
         for k in range(entry.n_inputs + entry.n_outputs):
             segment[k] = data[k] + (row % rows.period if k == rows.cycling else row) * rows.row_steps[k]
             segment[k] += column * steps[k]
-        run_range(kernel, entry, kind, segment, steps, 0, end - position, params)
+        if streaming:
+            stream_range(kernel, entry, kind, segment, steps, 0, end - position, params)
+        else:
+            run_range(kernel, entry, kind, segment, steps, 0, end - position, params)
         position = end

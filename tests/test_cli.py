@@ -79,6 +79,8 @@ def test_info_needs_none_of_the_optional_packages():
         ("FASTACT_BACKEND", "nubma", "accepted: auto, cython, numba, numpy"),
         ("FASTACT_MAX_ISA", "avx1024", "accepted: base, avx2, avx512"),
         ("FASTACT_NUM_THREADS", "many", "accepted: an integer from 1 to 1024"),
+        ("FASTACT_RECYCLE_BYTES", "1e9", "accepted: a number of bytes from 0"),
+        ("FASTACT_STREAM_FROM", "64Mi", "accepted: a number of bytes from 1, or 'never'"),
     ],
 )
 def test_unknown_environment_is_one_line(variable, value, accepted):

@@ -26,8 +26,8 @@ import numpy as np
 
 from fastact._kernels import base
 from fastact.catalogue import ACTIVATIONS
-from fastact.machine import cpu_name
 from fastact.lowering import Loop, loop_of
+from fastact.machine import cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "src_cy" / "beats.json"

@@ -19,6 +19,7 @@ OTHERS = {
     "dispatch": ("available_backends", "get_backend", "set_backend", "use_backend"),
     "embedding": ("get_include",),
     "explanation": ("explain",),
+    "recycling": ("get_recycling", "release_recycled", "set_recycling"),
     "threads": ("get_num_threads", "num_threads", "set_num_threads"),
     "warming": ("warmup",),
 }

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, dispatch
-from ..catalogue import BY_NAME
 from ..cases import Case, arrays_for
+from ..catalogue import BY_NAME
 
 #: More elements than any call has: no thread but the caller's.
 NEVER = 2**62

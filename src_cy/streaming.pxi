@@ -1,0 +1,104 @@
+# Streaming: outputs beyond the caches are written past them (stream.h), where that pays.
+#
+# A kernel knows nothing of it.  It writes a short block into a buffer in the L1 cache, and the block goes to the array
+# with streaming stores, while the inputs of a block to come are prefetched.  What is not whole cache lines, at both
+# ends, goes through run_range and ordinary stores.
+#
+# Where it pays: dense float32 and float64, whose output is no input, in a kernel that waits for memory.  In place there
+# is nothing to win, because the lines are there already.  Kernels that compute for longer than memory takes get 5 to
+# 12 % slower (sigmoid, gelu: their stores come in bursts, and memory rests in between), and so does half precision,
+# whose conversion takes longer than memory.  Python kernels cost too much to be called for every block.
+
+cdef extern from "stream.h" nogil:
+    enum: FASTACT_STREAMS
+    void stream "fastact_stream"(char *to, const char *source, Py_ssize_t n_bytes)
+    void stream_end "fastact_stream_end"()
+    void prefetch "fastact_prefetch"(const char *source, Py_ssize_t ahead, Py_ssize_t n_bytes)
+
+cdef extern from *:
+    """
+    enum {
+        STREAM_BYTES = 1024, /* of a block: relu of 64 Mi 0.144 ns; 512 0.144, 2048 0.152, 4096 0.165, 16384 0.23 */
+        STREAM_AHEAD = 6144, /* bytes from a block to the one that is prefetched: without, relu takes 0.18 and its */
+                             /* gradient 0.55 instead of 0.23; 1024 and 8192 are 5 to 10 % slower */
+        STREAM_ROW = 4096    /* bytes of a row, or it is mostly ends */
+    };
+    """
+    enum: STREAM_BYTES, STREAM_AHEAD, STREAM_ROW
+
+# Bytes of all operands of a call from which its outputs are streamed; set by the package (streaming.py).
+cdef Py_ssize_t stream_from = PY_SSIZE_T_MAX
+# Fewer elements never reach that, however many operands there are: all that a small call asks.
+cdef Py_ssize_t stream_from_elements = PY_SSIZE_T_MAX
+
+
+cdef bint streams(const Entry *entry, const Kernel *kernel, int kind, char **data, const Py_ssize_t *steps,
+                  Py_ssize_t n, const Rows *rows) noexcept nogil:
+    """Whether the outputs of this call are to be streamed."""
+    cdef Py_ssize_t size = element_size(kind), moved = 0
+    cdef int k, output, n_operands = entry.n_inputs + entry.n_outputs
+    if not entry.memory_bound or computed_size(kind) != size or runs_python(entry, kernel, kind == FASTACT_FLOAT64):
+        return False
+    for k in range(n_operands):
+        if (steps[k] != size and (steps[k] != 0 or k >= entry.n_inputs)) or <size_t> data[k] % <size_t> size != 0:
+            return False
+        moved += steps[k]
+    if n < stream_from // moved + (stream_from % moved != 0) or (rows is not NULL and rows.columns * size < STREAM_ROW):
+        return False
+    for output in range(entry.n_inputs, n_operands):
+        for k in range(entry.n_inputs):
+            # with rows, operands are the same or apart
+            if data[output] == data[k] or (rows is NULL and may_meet(data[output], size, data[k], steps[k], n)):
+                return False
+    return True
+
+
+cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
+                       Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
+    """What run_range does, for a call of which ``streams`` is true."""
+    cdef char buffers[MAX_OPERANDS][STREAM_BYTES + CACHE_LINE]
+    cdef char *block[MAX_OPERANDS]
+    cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs, k
+    cdef Py_ssize_t size = element_size(kind), position = start, count
+    cdef size_t past = (<size_t> data[n_inputs] + start * size) % CACHE_LINE
+    for k in range(n_operands):
+        block[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
+        if k < n_inputs:
+            if steps[k] == 0:
+                gather(kind, data[k], 0, STREAM_BYTES // size, block[k])
+        elif (<size_t> data[k] + start * size) % CACHE_LINE != past:
+            # no block is whole lines of both outputs
+            run_range(kernel, entry, kind, data, steps, start, stop, params)
+            return
+    if past:
+        position = min(stop, start + <Py_ssize_t> (CACHE_LINE - past) // size)
+        run_range(kernel, entry, kind, data, steps, start, position, params)
+    while stop - position >= GRANULE:
+        count = min(<Py_ssize_t> STREAM_BYTES // size, (stop - position) // GRANULE * GRANULE)
+        for k in range(n_inputs):
+            if steps[k] != 0:
+                block[k] = data[k] + position * size
+                prefetch(block[k], STREAM_AHEAD, count * size)
+        kernel.function(<void **> block, <void **> block + n_inputs, count, params)
+        for k in range(n_inputs, n_operands):
+            stream(data[k] + position * size, block[k], count * size)
+        position += count
+    stream_end()
+    if position < stop:
+        run_range(kernel, entry, kind, data, steps, position, stop, params)
+
+
+def set_stream_from(Py_ssize_t n_bytes):
+    """Stream the outputs of calls that move so many bytes or more, at least 1; ``sys.maxsize``: of none."""
+    global stream_from, stream_from_elements
+    stream_from = n_bytes if FASTACT_STREAMS else PY_SSIZE_T_MAX
+    stream_from_elements = stream_from // (MAX_OPERANDS * sizeof(double))
+
+
+def get_stream_from():
+    return stream_from
+
+
+def can_stream():
+    """Whether this build has streaming stores."""
+    return bool(FASTACT_STREAMS)
