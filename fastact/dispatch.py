@@ -25,7 +25,8 @@ from .catalogue import ACTIVATIONS, ALIASES
 #: The preference order of ``auto``; positions are the backend numbers of the kernel table.
 BACKENDS = ("cython", "numba", "numpy")
 _MODULES: dict[str, ModuleType] = {"cython": cython_kernels, "numba": numba_kernels, "numpy": numpy_kernels}
-DTYPES = ("float32", "float64")
+#: The dtypes that there are kernels for; positions are their numbers in the kernel table, and in ``fastact.h``.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 #: Every public callable by its name.
 FUNCTIONS: dict[str, _core.ElementwiseFunction] = {}
@@ -162,13 +163,13 @@ def use_backend(name: str) -> Iterator[None]:
 def _activate_all() -> None:
     first = next(name for name in order() if why_unavailable(name) is None)
     for function in FUNCTIONS.values():
-        for precision in range(len(DTYPES)):
-            function.activate(BACKENDS.index(first), precision)
+        for kind in range(len(DTYPES)):
+            function.activate(BACKENDS.index(first), kind)
 
 
 def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
     """Fill a gap in the kernel table: the first backend in order that can supply this kernel does."""
-    precision = DTYPES.index(dtype)
+    kind = DTYPES.index(dtype)
     loop = f"{function.row.name}_{function.direction}"
     with _lock:
         for name in order():
@@ -181,8 +182,8 @@ def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
                 _failed[name] = f"{loop} {dtype}: {type(error).__name__}: {error}"
                 warnings.warn(f"fastact: backend {name} cannot serve {_failed[name]}", RuntimeWarning, stacklevel=3)
                 continue
-            function.supply(BACKENDS.index(name), precision, address, _MODULES[name].DISTINCT)
-            function.activate(BACKENDS.index(name), precision)
+            function.supply(BACKENDS.index(name), kind, address, _MODULES[name].DISTINCT)
+            function.activate(BACKENDS.index(name), kind)
             return
         raise RuntimeError(f"no backend can serve {loop} {dtype}: {_failed}")
 
@@ -191,9 +192,9 @@ def _supply_compiled() -> None:
     """Enter all compiled kernels at once; they exist already."""
     if cython_kernels.unavailable() is None:
         for function in FUNCTIONS.values():
-            for precision, dtype in enumerate(DTYPES):
+            for kind, dtype in enumerate(DTYPES):
                 address = cython_kernels.kernel(f"{function.row.name}_{function.direction}", dtype)
-                function.supply(0, precision, address, cython_kernels.DISTINCT)
+                function.supply(0, kind, address, cython_kernels.DISTINCT)
 
 
 # What an element costs, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
@@ -210,9 +211,12 @@ def _set_thresholds() -> None:
     per_operation = _NS_PER_OPERATION[cython_kernels.instruction_set()]
     counts = cython_kernels.operations()
     for function in FUNCTIONS.values():
-        cost = max(counts.get(f"{function.row.name}_{function.direction}", 10) * per_operation, _FASTEST_NS)
-        elements = int(_PARALLEL_FROM_NS / cost)
-        function.parallel_from = (elements, int(elements / _FLOAT64_FACTOR))
+        loop = f"{function.row.name}_{function.direction}"
+        single, narrowed = (
+            int(_PARALLEL_FROM_NS / max(counts.get((loop, dtype), 10) * per_operation, _FASTEST_NS))
+            for dtype in ("float32", "float16")
+        )
+        function.parallel_from = (single, int(single / _FLOAT64_FACTOR), narrowed, narrowed)
 
 
 def instruction_set() -> str:
@@ -267,10 +271,10 @@ def find(function: str | Callable[..., Any]) -> _core.ElementwiseFunction:
 
 def serving(function: _core.ElementwiseFunction, dtype: str) -> str:
     """Name of the backend that serves a function now, resolving it if need be."""
-    precision = DTYPES.index(dtype)
-    if function.serving(precision) < 0:
+    kind = DTYPES.index(dtype)
+    if function.serving(kind) < 0:
         resolve_kernel(function, dtype)
-    return BACKENDS[function.serving(precision)]
+    return BACKENDS[function.serving(kind)]
 
 
 def threads_for(function: _core.ElementwiseFunction, dtype: str, size: int) -> int:

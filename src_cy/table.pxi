@@ -187,7 +187,7 @@ cdef int finish(Entry *entry, int dtype, fastact_operand *operands, Py_ssize_t r
         elif rows_count > 1 and rows.row_steps[k] != columns * steps[k]:
             is_one_run = False
     threads = thread_count if threads == 0 else threads
-    if threads > 1 and n >= entry.parallel_from[dtype == FASTACT_FLOAT64] and fastact_inside_openmp():
+    if threads > 1 and n >= entry.parallel_from[dtype] and fastact_inside_openmp():
         threads = 1
     if drive(entry, dtype, data, steps, n, scalars, NULL if is_one_run else &rows, threads) < 0:
         return no_kernel(entry)

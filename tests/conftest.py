@@ -70,7 +70,7 @@ def two_threads():
     """Let two threads serve arrays of any size that is worth splitting at all, however many CPUs there are."""
     before = {function.name: function.parallel_from for function in fastact.dispatch.FUNCTIONS.values()}
     for function in fastact.dispatch.FUNCTIONS.values():
-        function.parallel_from = (1024, 1024)
+        function.parallel_from = (1024,) * len(fastact.dispatch.DTYPES)
     with fastact.num_threads(2):
         yield
     for function in fastact.dispatch.FUNCTIONS.values():
