@@ -293,6 +293,13 @@ cdef class ElementwiseFunction:
             kind = FASTACT_FLOAT32
         elif PyArray_TYPE(x) == np.NPY_DOUBLE:
             kind = FASTACT_FLOAT64
+        elif self.entry.n_outputs > 1 or not PyArray_CheckExact(<object> args[n_arrays]):
+            # sums of terms that are not to be rounded to 16 bits, and numbers that are, belong to the other path
+            return None
+        elif PyArray_TYPE(x) == NPY_HALF:
+            kind = FASTACT_FLOAT16
+        elif PyArray_TYPE(x) == bfloat16_number:
+            kind = FASTACT_BFLOAT16
         else:
             return None
         n = PyArray_SIZE(x)
