@@ -56,9 +56,14 @@ def unavailable() -> str | None:
     return None if found else "numba is not installed (pip install numba)"
 
 
-@functools.cache
-def _has_fma() -> bool:
-    """Whether the CPU that Numba compiles for rounds a * b + c once; a call of libm does instead, far slower."""
+def _is_x86() -> bool:
+    import llvmlite.binding
+
+    return bool(llvmlite.binding.get_default_triple().startswith(("x86_64", "i686")))
+
+
+def _has_feature(name: str) -> bool:
+    """Whether the CPU that Numba compiles for has this, in LLVM's words."""
     import llvmlite.binding
     from numba.core import config
 
@@ -66,8 +71,13 @@ def _has_fma() -> bool:
         return False
     features = config.CPU_FEATURES
     found = features if features is not None else llvmlite.binding.get_host_cpu_features().flatten()
-    is_x86 = llvmlite.binding.get_default_triple().startswith(("x86_64", "i686"))
-    return not is_x86 or "+fma" in found.split(",")
+    return f"+{name}" in found.split(",")
+
+
+@functools.cache
+def _has_fma() -> bool:
+    """Whether the CPU that Numba compiles for rounds a * b + c once; a call of libm does instead, far slower."""
+    return not _is_x86() or _has_feature("fma")
 
 
 @functools.cache
@@ -190,9 +200,12 @@ def element(loop: str, dtype: str) -> Any:
 def _conversions(dtype: str) -> dict[str, Any]:
     """``widen`` and ``narrow``, between elements as they are in memory and the numbers that are computed with.
 
-    For dtypes of 16 bits, which are words to Numba, those of ``src_cy/halves.h``: where its origin is, there is why.
+    For dtypes of 16 bits, which are words to Numba, those of ``src_cy/halves.h``, which says why they are so.
     """
     import numba
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
 
     jit = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
     word, single = np.uint32, np.float32
@@ -211,6 +224,28 @@ def _conversions(dtype: str) -> dict[str, Any]:
         rounded = word(bits + word(0x7FFF) + (word(bits >> word(16)) & word(1)))
         is_nan = word(bits & word(0x7FFFFFFF)) > word(0x7F800000)
         return np.uint16(word(bits | word(0x400000) if is_nan else rounded) >> word(16))
+
+    @intrinsic
+    def extend(typing_context: Any, half: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+        return types.float32(types.uint16), generate
+
+    @intrinsic
+    def truncate(typing_context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
+
+        return types.uint16(types.float32), generate
+
+    @jit
+    def widen_by_f16c(half):
+        return extend(half)
+
+    @jit
+    def narrow_by_f16c(x):
+        return truncate(single(x))
 
     @jit
     def widen_float16(half):
@@ -235,7 +270,10 @@ def _conversions(dtype: str) -> dict[str, Any]:
         half = special if magnitude >= word(0x477FF000) else below
         return np.uint16(word(half) | word(word(bits >> word(16)) & word(0x8000)))
 
-    pairs = {"float16": (widen_float16, narrow_float16), "bfloat16": (widen_bfloat16, narrow_bfloat16)}
+    # elsewhere LLVM would call functions of a library that may not be there; 0.13 ns more for relu
+    has_f16c = _is_x86() and _has_feature("f16c")
+    float16 = (widen_by_f16c, narrow_by_f16c) if has_f16c else (widen_float16, narrow_float16)
+    pairs = {"float16": float16, "bfloat16": (widen_bfloat16, narrow_bfloat16)}
     return dict(zip(("widen", "narrow"), pairs.get(dtype, (same, same)), strict=True))
 
 
