@@ -55,7 +55,7 @@ def _selected(config):
         cases.Case(row.name, direction, dtype, benchmark.parse_size(size), mode, config.getoption("threads"))
         for row in ACTIVATIONS
         for direction in row.directions
-        for dtype in _words(dtypes, dispatch.DTYPES, "--dtypes")
+        for dtype in _words(dtypes, benchmark.DTYPES, "--dtypes")
         for size in sizes.split(",")
         for mode in _words(config.getoption("modes"), cases.MODES, "--modes")
     ]

@@ -28,6 +28,8 @@ from .contenders import optional_module
 from .machine import cpu_name
 from .measurement import CALL_SIZE, ROUNDS, Figure, Row, call_row, rows_of
 
+#: The dtypes that there are cases for.
+DTYPES = ("float32", "float64")
 #: Distributions whose versions belong to a result.
 _VERSIONED = ("numpy", "scipy", "torch", "numba")
 
@@ -93,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: the one that serves",
     )  # fmt: skip
     parser.add_argument(
-        "--dtype", type=_listed("dtype", dispatch.DTYPES), default=("float32",), help=f"{', '.join(dispatch.DTYPES)}; "
+        "--dtype", type=_listed("dtype", DTYPES), default=("float32",), help=f"{', '.join(DTYPES)}; "
         f"{lists}; default: float32",
     )  # fmt: skip
     parser.add_argument(

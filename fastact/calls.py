@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
-from .dtypes import SUPPORTED, as_floats, common_dtype, is_supported, rounded
+from . import _core, dispatch
+from .dtypes import SUPPORTED, as_floats, common_dtype, computed_name, is_supported, rounded
 from .exchange import as_array, as_output
 
 #: Keywords that go to the ufunc as they are.
@@ -32,9 +32,10 @@ def general_call(function: _core.ElementwiseFunction, args: tuple[Any, ...], kwa
 
     was_scalar = not any(isinstance(value, np.ndarray) for value in given[:n_inputs])
     inputs = _checked_inputs(function, given[:n_inputs])
-    is_double = np.dtype(options.get("dtype") or common_dtype(inputs)) == np.float64
+    computed = computed_name(np.dtype(options.get("dtype") or common_dtype(inputs)))
+    is_double = computed == "float64"
     scalars = [function.check_scalar(k, value, is_double) for k, value in enumerate(given[n_inputs:])]
-    function.prepare(int(is_double))
+    function.prepare(dispatch.DTYPES.index(computed))
     arrays, operands = inputs[:n_arrays], inputs[n_arrays:]
     if operands:
         shapes = [operand.shape for operand in operands]
@@ -240,6 +241,7 @@ def _with_operand_gradients(
             _check_output(function, f"out[{position + 1}]", target, [np.empty(shapes[position], dtype)], {})
     if is_half:
         # the terms of the sum are not to be rounded to 16 bits
+        function.prepare(dispatch.DTYPES.index("float32"))
         arrays = [array.astype(np.float32) for array in arrays]
         operands = [operand.astype(np.float32) for operand in operands]
     first = outputs[0] if not is_half else None

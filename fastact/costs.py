@@ -56,7 +56,8 @@ ORIGIN = f"shipped table, {_TABLE['cpu'].partition(',')[0]}, {_TABLE['date']}"
 
 def estimated(loop: str, dtype: str) -> float:
     """Ns per element by the count of operations."""
-    cost = cython_kernels.operations().get(loop, 10) * _NS_PER_OPERATION[cython_kernels.instruction_set()]
+    counted = "float16" if dtype in ("float16", "bfloat16") else "float32"
+    cost = cython_kernels.operations().get((loop, counted), 10) * _NS_PER_OPERATION[cython_kernels.instruction_set()]
     return max(cost, _FASTEST_NS) * (_FLOAT64_FACTOR if dtype == "float64" else 1.0)
 
 

@@ -29,7 +29,8 @@ from .catalogue import ACTIVATIONS, ALIASES
 #: The preference order of ``auto``; positions are the backend numbers of the kernel table.
 BACKENDS = ("cython", "numba", "numpy")
 _MODULES: dict[str, ModuleType] = {"cython": cython_kernels, "numba": numba_kernels, "numpy": numpy_kernels}
-DTYPES = ("float32", "float64")
+#: The dtypes that there are kernels for; positions are their numbers in the kernel table, and in ``fastact.h``.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 #: Every public callable by its name.
 FUNCTIONS: dict[str, _core.ElementwiseFunction] = {}
@@ -169,8 +170,8 @@ def use_backend(name: str) -> Iterator[None]:
 def _activate_all() -> None:
     first = next(name for name in order() if why_unavailable(name) is None)
     for function in FUNCTIONS.values():
-        for precision, dtype in enumerate(DTYPES):
-            function.activate(BACKENDS.index("numba" if _numba_serves(function, dtype) else first), precision)
+        for kind, dtype in enumerate(DTYPES):
+            function.activate(BACKENDS.index("numba" if _numba_serves(function, dtype) else first), kind)
 
 
 def _numba_serves(function: _core.ElementwiseFunction, dtype: str) -> bool:
@@ -196,15 +197,15 @@ def _address(backend: str, loop: str, dtype: str) -> int | None:
 
 def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
     """Fill a gap in the kernel table: the first backend in order that can supply this kernel does."""
-    precision = DTYPES.index(dtype)
+    kind = DTYPES.index(dtype)
     with _lock:
         for name in order():
             if why_unavailable(name) is not None:
                 continue
             address = _address(name, _loop(function), dtype)
             if address is not None:
-                function.supply(BACKENDS.index(name), precision, address, _MODULES[name].DISTINCT)
-                function.activate(BACKENDS.index(name), precision)
+                function.supply(BACKENDS.index(name), kind, address, _MODULES[name].DISTINCT)
+                function.activate(BACKENDS.index(name), kind)
                 return
         raise RuntimeError(f"no backend can serve {_loop(function)} {dtype}: {_failed}")
 
@@ -250,9 +251,9 @@ def _supply_compiled() -> None:
     """Enter all compiled kernels at once; they exist already."""
     if cython_kernels.unavailable() is None:
         for function in FUNCTIONS.values():
-            for precision, dtype in enumerate(DTYPES):
+            for kind, dtype in enumerate(DTYPES):
                 address = cython_kernels.kernel(_loop(function), dtype)
-                function.supply(0, precision, address, cython_kernels.DISTINCT)
+                function.supply(0, kind, address, cython_kernels.DISTINCT)
 
 
 def _set_thresholds() -> None:
@@ -315,10 +316,10 @@ def find(function: str | Callable[..., Any]) -> _core.ElementwiseFunction:
 
 def serving(function: _core.ElementwiseFunction, dtype: str) -> str:
     """Name of the backend that serves a function now, resolving it if need be."""
-    precision = DTYPES.index(dtype)
-    if function.serving(precision) < 0:
+    kind = DTYPES.index(dtype)
+    if function.serving(kind) < 0:
         resolve_kernel(function, dtype)
-    return BACKENDS[function.serving(precision)]
+    return BACKENDS[function.serving(kind)]
 
 
 def threads_for(function: _core.ElementwiseFunction, dtype: str, size: int) -> int:

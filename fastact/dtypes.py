@@ -23,6 +23,13 @@ def common_dtype(arrays: list[Any]) -> np.dtype[Any]:
     return _core.common_dtype([array.dtype for array in arrays])
 
 
+def computed_name(dtype: np.dtype[Any]) -> str:
+    """Name of the dtype whose kernels compute arrays of this dtype, which is supported."""
+    if _core.is_bfloat16(dtype):
+        return "bfloat16"
+    return str(np.tanh.resolve_dtypes((dtype, None))[-1].name)
+
+
 def as_floats(array: Any, bfloat16: np.dtype[Any] | None) -> Any:
     """An array whose dtype is supported as one of floats; ``bfloat16`` is that dtype if an array beside it has it."""
     if array.dtype.kind not in "iub":

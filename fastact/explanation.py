@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core, dispatch, preferences, streaming, threads
 from .backends import cython_kernels, numba_kernels
-from .dtypes import SUPPORTED, is_supported
+from .dtypes import SUPPORTED, computed_name, is_supported
 
 
 class Explanation(NamedTuple):
@@ -66,7 +66,7 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     array = np.asanyarray(x)
     if not is_supported(array.dtype):
         raise TypeError(f"x: got dtype {array.dtype}; accepted: {SUPPORTED}")
-    computed = "float32" if np.tanh.resolve_dtypes((array.dtype, None))[-1].itemsize <= 4 else "float64"
+    computed = computed_name(array.dtype)
     backend = dispatch.serving(called, computed)
     path, why = _path(called, x)
     reasons = [*why, *_backend_reasons(called, computed, backend)]

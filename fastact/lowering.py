@@ -4,11 +4,13 @@ A formula (``formulas/``) is a Python function of floats in a small subset: assi
 at the end, ``+ - * /``, negation, one comparison as the condition of a conditional expression, calls to other
 formulas, primitives and polynomials, and named constants.  Anything else is a ``LoweringError`` that names the place.
 
-Three precisions.  ``float32`` and ``float64`` compute in their own type.  ``widened`` computes a float32 result in
+Four precisions.  ``float32`` and ``float64`` compute in their own type.  ``widened`` computes a float32 result in
 float64 and leaves the one rounding to the caller: for formulas whose roundings float32 cannot hold below one unit in
 the last place, and for CPUs without FMA.  There every ``correction`` of a rounding error is dropped, with all that
 serves it alone, and polynomials are shorter.  A family's ``WIDENED_FORMS`` may name another formula to take there,
-because digits to spare allow a shorter way.
+because digits to spare allow a shorter way.  ``narrowed`` computes a result of 16 bits in float32, again without
+corrections and with polynomials that are shorter still: float32 has 13 or 16 bits more than such a result.  Only a
+``cancellation`` stays there.
 
 Fusing is decided here, not by the compilers, which differ: ``a * b + c`` becomes ``multiply_add``, one rounding where
 the CPU has FMA, and compilers are told to contract nothing.  So the bits of a function are the same on AVX2, AVX-512
@@ -36,14 +38,16 @@ from typing import NamedTuple
 
 from .catalogue import Activation
 from .declarations import C_TYPES
-from .formulas.primitives import PRIMITIVES, Constant, Polynomial, correction, multiply_subtract
+from .formulas.primitives import PRIMITIVES, Constant, Polynomial, cancellation, correction, multiply_subtract
 
 Formula = Callable[..., float]
 
-#: A correction in widened arithmetic: no text stands for it, and none for what is computed from it alone.
+#: A correction in widened or narrowed arithmetic: no text stands for it, and none for what is computed from it alone.
 VANISHED = ""
 #: Types of the precisions, in C.
-TYPES = {**C_TYPES, "widened": C_TYPES["float64"]}
+TYPES = {**C_TYPES, "widened": C_TYPES["float64"], "narrowed": C_TYPES["float32"]}
+#: Dtypes of 16 bits.
+HALVES = ("float16", "bfloat16")
 
 OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -109,12 +113,13 @@ class CDialect(Dialect):
 
     def literal(self, value: float) -> str:
         # decimal, because C++ has hexadecimal floats from C++17 on only; nine digits name every float32
-        text = f"{value:.9g}" if self.dtype == "float32" else repr(value)
-        code = "f" if self.dtype == "float32" else "d"
+        is_single = self.type == "float"
+        text = f"{value:.9g}" if is_single else repr(value)
+        code = "f" if is_single else "d"
         if struct.unpack(code, struct.pack(code, float(text)))[0] != value or not math.isfinite(value):
             raise ValueError(f"value: got {value!r}; accepted: a finite number that is exact in {self.dtype}")
         text = text if "." in text or "e" in text else f"{text}.0"
-        return f"({text}{'f' if self.dtype == 'float32' else ''})"
+        return f"({text}{'f' if is_single else ''})"
 
     def call(self, name: str) -> str:
         return f"fastact_{name}_{self.dtype}"
@@ -259,6 +264,8 @@ class _Lowering:
     def _call(self, node: ast.AST, name: str, nodes: list[ast.expr]) -> str:
         target = self.formula.__globals__.get(name)
         if target is correction:
+            return VANISHED if self.dialect.dtype in ("widened", "narrowed") else self._value(nodes[0])
+        if target is cancellation:
             return VANISHED if self.dialect.dtype == "widened" else self._value(nodes[0])
         arguments = [self._present(argument) for argument in nodes]
         if isinstance(target, Polynomial):
@@ -327,6 +334,8 @@ class Loop(NamedTuple):
 
     def precision(self, dtype: str, fused: bool = True) -> str:
         """In which precision a dtype is computed; without FMA, float32 is widened wherever FMA would be used."""
+        if dtype in HALVES:
+            return "narrowed"
         if dtype == "float32" and (self.widened or not (fused or self.is_plain())):
             return "widened"
         return dtype
@@ -356,13 +365,13 @@ def loop_of(row: Activation, direction: str) -> Loop:
     )
 
 
-def operations(loop: Loop) -> int:
-    """Arithmetic of one float32 element, in units of about one addition: what parallel thresholds are derived from.
+def operations(loop: Loop, dtype: str = "float32") -> int:
+    """Arithmetic of one element in units of about one addition: what parallel thresholds are derived from.
 
     A division counts as eight, which is what its reciprocal throughput is beside an addition's on current CPUs, and
     everything twice in widened arithmetic, which has half the lanes.
     """
-    precision = loop.precision("float32")
+    precision = loop.precision(dtype)
 
     def count(formula: Formula, seen: dict[Formula, int]) -> int:
         if formula not in seen:

@@ -72,6 +72,9 @@ include "driver.pxi"
 include "ufuncs.pxi"
 include "recycling.pxi"
 
+# Of the dtypes that there are kernels for, by their numbers in fastact.h.
+cdef tuple KIND_NAMES = ("float32", "float64", "float16", "bfloat16")
+
 cdef enum:
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
     RELEASE_GIL_FROM = 8192
@@ -133,38 +136,39 @@ cdef class ElementwiseFunction:
 
     # -- the kernel table -----------------------------------------------------------------------------------------
 
-    def supply(self, int backend, int precision, size_t address, bint distinct):
-        """Enter a kernel of a backend: address of a ``kernel_function``, precision 0 for float32, 1 for float64."""
-        self.entry.kernels[backend][precision].distinct = distinct
-        self.entry.kernels[backend][precision].function = <kernel_function> <void *> address
+    def supply(self, int backend, int kind, size_t address, bint distinct):
+        """Enter a kernel of a backend: address of a ``kernel_function``; kinds are the dtypes of ``dispatch.DTYPES``."""
+        self.entry.kernels[backend][kind].distinct = distinct
+        self.entry.kernels[backend][kind].function = <kernel_function> <void *> address
 
-    def activate(self, int backend, int precision):
+    def activate(self, int backend, int kind):
         """Let a backend's kernel serve from now on; a backend without a kernel here is resolved at the next call."""
-        cdef Kernel *kernel = &self.entry.kernels[backend][precision] if backend >= 0 else NULL
+        cdef Kernel *kernel = &self.entry.kernels[backend][kind] if backend >= 0 else NULL
         # one pointer is swapped, so a call in another thread sees the old kernel or the new one, whole
-        self.entry.active[precision] = kernel if kernel is not NULL and kernel.function is not NULL else NULL
+        self.entry.active[kind] = kernel if kernel is not NULL and kernel.function is not NULL else NULL
 
-    def prepare(self, bint precision):
+    def prepare(self, int kind):
         """Make the kernel now if it is yet to be made: here an exception reaches the caller, in a ufunc's loop not."""
-        if self.entry.active[precision] is NULL:
-            resolver(self, "float64" if precision else "float32")
+        if self.entry.active[kind] is NULL:
+            resolver(self, KIND_NAMES[kind])
 
-    def serving(self, int precision):
+    def serving(self, int kind):
         """Index of the backend whose kernel is active, or -1 if it is yet to be made."""
         cdef int backend
         for backend in range(3):
-            if self.entry.active[precision] is &self.entry.kernels[backend][precision]:
+            if self.entry.active[kind] is &self.entry.kernels[backend][kind]:
                 return backend
         return -1
 
     @property
     def parallel_from(self):
-        """Numbers of elements from which threads are used: (float32, float64)."""
-        return (self.entry.parallel_from[0], self.entry.parallel_from[1])
+        """Numbers of elements from which threads are used, for each dtype of ``dispatch.DTYPES``."""
+        return tuple([self.entry.parallel_from[kind] for kind in range(KINDS)])
 
     @parallel_from.setter
-    def parallel_from(self, pair):
-        self.entry.parallel_from[0], self.entry.parallel_from[1] = pair
+    def parallel_from(self, numbers):
+        for kind, number in zip(range(KINDS), numbers, strict=True):
+            self.entry.parallel_from[kind] = number
 
     @property
     def memory_bound(self):
@@ -254,8 +258,8 @@ cdef class ElementwiseFunction:
                     return None
         data[n_inputs] = PyArray_BYTES(result)
         steps[n_inputs] = steps[0]
-        if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
-            resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
+        if self.entry.active[kind] is NULL:
+            resolver(self, KIND_NAMES[kind])
         if n < RELEASE_GIL_FROM:
             drive(&self.entry, kind, data, steps, n, scalars, NULL, thread_count)
         else:
@@ -299,6 +303,13 @@ cdef class ElementwiseFunction:
             kind = FASTACT_FLOAT32
         elif PyArray_TYPE(x) == np.NPY_DOUBLE:
             kind = FASTACT_FLOAT64
+        elif self.entry.n_outputs > 1 or not PyArray_CheckExact(<object> args[n_arrays]):
+            # sums of terms that are not to be rounded to 16 bits, and numbers that are, belong to the other path
+            return None
+        elif PyArray_TYPE(x) == NPY_HALF:
+            kind = FASTACT_FLOAT16
+        elif PyArray_TYPE(x) == bfloat16_number:
+            kind = FASTACT_BFLOAT16
         else:
             return None
         n = PyArray_SIZE(x)
@@ -333,8 +344,8 @@ cdef class ElementwiseFunction:
             sums = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &channels.count, np.NPY_DOUBLE, 0)
             totals = <double *> PyArray_BYTES(sums)
         rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
-        if self.entry.active[kind == FASTACT_FLOAT64] is NULL:
-            resolver(self, "float64" if kind == FASTACT_FLOAT64 else "float32")
+        if self.entry.active[kind] is NULL:
+            resolver(self, KIND_NAMES[kind])
         with nogil:
             drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
             if self.entry.n_outputs == 2:
@@ -378,10 +389,10 @@ cdef class ElementwiseFunction:
 
     # -- other people's compiled code -----------------------------------------------------------------------------
 
-    def kernel_address(self, bint precision):
+    def kernel_address(self, int kind):
         """Address of the kernel that serves now."""
-        self.prepare(precision)
-        return <size_t> <void *> self.entry.active[precision].function
+        self.prepare(kind)
+        return <size_t> <void *> self.entry.active[kind].function
 
     def address(self, dtype, direction=None, form="array"):
         """Return the address of a C function that computes this activation, for ctypes, cffi and others.

@@ -3,10 +3,21 @@
 #ifndef FASTACT_CPU_H
 #define FASTACT_CPU_H
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+
+/* Not __builtin_cpu_supports, which knows "f16c" only in newer compilers.  Needs the registers of AVX, like AVX2. */
+static inline int fastact_cpu_has_f16c(void)
+{
+    unsigned int a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+#endif
+
 static inline int fastact_cpu_runs_avx2(void)
 {
 #if defined(__x86_64__) && defined(__GNUC__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && fastact_cpu_has_f16c();
 #else
     return 0;
 #endif

@@ -1,7 +1,7 @@
 # The driver: takes any kernel and any strided operands of one dtype and does the rest.
 #
 # It splits the work over threads, hands dense operands to the kernel as they are, and moves everything else (strided,
-# broadcast, unaligned, half precision) through block buffers that stay in the L1 cache.  The last elements, fewer than
+# broadcast, unaligned) through block buffers that stay in the L1 cache.  The last elements, fewer than
 # GRANULE, go through padded buffers and the same kernel, so an element's bits never depend on where it stands.
 # A kernel never knows of any of this.
 
@@ -21,7 +21,7 @@ cdef extern from "pool.h" nogil:
 cdef extern from "elements.h" nogil:
     enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
     Py_ssize_t element_size "fastact_element_size"(int kind)
-    Py_ssize_t computed_size "fastact_computed_size"(int kind)
+    Py_ssize_t parameter_size "fastact_parameter_size"(int kind)
     void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)
     double round_to_float32 "fastact_round_to_float32"(double number)
     void scatter "fastact_scatter"(int kind, const char *buffer, Py_ssize_t count, char *array, Py_ssize_t step)
@@ -31,6 +31,7 @@ cdef extern from *:
     enum {
         GRANULE = FASTACT_GRANULE, /* one 512-bit register of float32, two of float64 */
         BLOCK_BYTES = 4096,   /* five buffers of this size fit the smallest L1 cache in use (32 KiB) */
+        KINDS = FASTACT_BFLOAT16 + 1, /* dtypes that there are kernels for */
         MAX_OPERANDS = 6,
         MAX_SCALARS = 4,
         CACHE_LINE = 64,
@@ -40,13 +41,13 @@ cdef extern from *:
         LENGTHY_THRESHOLDS = 32   /* about 0.2 ms: waking a thread that has slept for long pays from here on */
     };
     """
-    enum: GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE
+    enum: KINDS, GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE
     enum: NUMPY_BACKEND, CHUNKS_PER_THREAD, CHUNKS_PER_THRESHOLD, LENGTHY_THRESHOLDS
 
 ctypedef void (*kernel_function)(void **inputs, void **outputs, Py_ssize_t count, const void *params) noexcept nogil
 
 cdef struct Kernel:
-    # What a backend supplies for one (activation, direction, dtype).
+    # What a backend supplies for one (activation, direction, dtype); parameters of 16-bit elements are float32.
     kernel_function function
     # The outputs must not be inputs: the kernel is slow (not wrong) then, so in place goes through a block buffer.
     bint distinct
@@ -63,9 +64,9 @@ cdef struct Entry:
     const char *scalar_names[MAX_SCALARS]
     double defaults[MAX_SCALARS]
     int accepts[MAX_SCALARS]        # Acceptance
-    Kernel kernels[3][2]            # [backend][float32, float64]
-    Kernel *active[2]               # what serves now; NULL: ask the resolver first
-    Py_ssize_t parallel_from[2]     # elements from which threads pay
+    Kernel kernels[3][KINDS]        # [backend][dtype, as in fastact.h]
+    Kernel *active[KINDS]           # what serves now; NULL: ask the resolver first
+    Py_ssize_t parallel_from[KINDS] # elements from which threads pay
     bint memory_bound               # its kernels take less time than memory does
     const char *name                # of the public function
     PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
@@ -86,14 +87,14 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
     cdef bint buffered[MAX_OPERANDS]
     cdef bint constant_ready[MAX_OPERANDS]
     cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs
-    cdef Py_ssize_t size = element_size(kind), computed = computed_size(kind)
-    cdef Py_ssize_t block = BLOCK_BYTES // 8 if computed == 8 else BLOCK_BYTES // 4
+    cdef Py_ssize_t size = element_size(kind)
+    cdef Py_ssize_t block = BLOCK_BYTES // size
     cdef Py_ssize_t position = start, count, padded
     cdef bint any_buffered = False
     cdef int k, other
     for k in range(n_operands):
         buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
-        buffered[k] = (steps[k] != size or size != computed or (<size_t> data[k] & <size_t> (size - 1)) != 0)
+        buffered[k] = (steps[k] != size or (<size_t> data[k] & <size_t> (size - 1)) != 0)
         constant_ready[k] = False
         if kernel.distinct and k >= n_inputs:
             for other in range(n_inputs):
@@ -107,7 +108,7 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
             for k in range(n_operands):
                 buffered[k] = True
                 if not constant_ready[k]:
-                    memset(buffer[k], 0, GRANULE * computed)
+                    memset(buffer[k], 0, GRANULE * size)
         elif any_buffered and count > block:
             count = block
         else:
@@ -196,8 +197,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
 
     With ``rows``, outputs must be inputs or be apart from them.  -1: there is no kernel.
     """
-    cdef int precision = 1 if kind == FASTACT_FLOAT64 else 0
-    cdef Kernel *kernel = entry.active[precision]
+    cdef Kernel *kernel = entry.active[kind]
     cdef Scalars params
     cdef Job job
     cdef fp_state caller
@@ -206,22 +206,22 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
     if n <= 0:
         return 0
     if kernel is NULL:
-        kernel = resolve(entry, precision)
+        kernel = resolve(entry, kind)
         if kernel is NULL:
             return -1
     caller = fp_enter()
     for k in range(entry.n_scalars):
-        if precision:
+        if kind == FASTACT_FLOAT64:
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
     streaming = n >= stream_from_elements and streams(entry, kernel, kind, data, steps, n, rows)
-    if (most_threads > 1 and n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
+    if (most_threads > 1 and n >= entry.parallel_from[kind] and not runs_python(entry, kernel, kind)
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
         job.streaming = streaming
-        threads = run_parallel(&job, entry.parallel_from[precision])
+        threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
         run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
     fp_leave(caller)
@@ -254,25 +254,25 @@ cdef inline bint may_meet(const char *a, Py_ssize_t a_step, const char *b, Py_ss
     return a_low < b_low + abs(b_step) * (n - 1) + 8 and b_low < a_low + abs(a_step) * (n - 1) + 8
 
 
-cdef inline bint runs_python(const Entry *entry, const Kernel *kernel, int precision) noexcept nogil:
+cdef inline bint runs_python(const Entry *entry, const Kernel *kernel, int kind) noexcept nogil:
     """Whether a kernel is Python code: on threads it would only queue for the GIL, five times slower."""
-    return kernel is &entry.kernels[NUMPY_BACKEND][precision]
+    return kernel is &entry.kernels[NUMPY_BACKEND][kind]
 
 
-cdef Kernel *resolve(Entry *entry, int precision) noexcept with gil:
+cdef Kernel *resolve(Entry *entry, int kind) noexcept with gil:
     """Ask Python for a kernel that is made on first use, in a ufunc's loop, which cannot pass an exception on.
 
     An interrupt, say, is printed and another backend's kernel serves: never a result that nobody computed.
     """
     cdef int backend
-    if entry.active[precision] is NULL:
+    if entry.active[kind] is NULL:
         try:
-            resolver(<object> entry.owner, "float64" if precision else "float32")
+            resolver(<object> entry.owner, KIND_NAMES[kind])
         except BaseException as error:
             # what was caught is no longer the current exception, and only that one is printed
             PyErr_SetObject(type(error), error)
             PyErr_WriteUnraisable(<object> entry.owner)
             for backend in range(3):
-                if entry.kernels[backend][precision].function is not NULL:
-                    return &entry.kernels[backend][precision]
-    return entry.active[precision]
+                if entry.kernels[backend][kind].function is not NULL:
+                    return &entry.kernels[backend][kind]
+    return entry.active[kind]

@@ -4,10 +4,10 @@
 # with streaming stores, while the inputs of a block to come are prefetched.  What is not whole cache lines, at both
 # ends, goes through run_range and ordinary stores.
 #
-# Where it pays: dense float32 and float64, whose output is no input, in a kernel that waits for memory.  In place there
-# is nothing to win, because the lines are there already.  Kernels that compute for longer than memory takes get 5 to
-# 12 % slower (sigmoid, gelu: their stores come in bursts, and memory rests in between), and so does half precision,
-# whose conversion takes longer than memory.  Python kernels cost too much to be called for every block.
+# Where it pays: dense operands, whose output is no input, in a kernel that waits for memory.  In place there is nothing
+# to win, because the lines are there already.  Kernels that compute for longer than memory takes get 5 to 12 % slower
+# (sigmoid, gelu: their stores come in bursts, and memory rests in between).  Python kernels cost too much to be called
+# for every block.
 
 cdef extern from "stream.h" nogil:
     enum: FASTACT_STREAMS
@@ -37,7 +37,7 @@ cdef bint streams(const Entry *entry, const Kernel *kernel, int kind, char **dat
     """Whether the outputs of this call are to be streamed."""
     cdef Py_ssize_t size = element_size(kind), moved = 0
     cdef int k, output, n_operands = entry.n_inputs + entry.n_outputs
-    if not entry.memory_bound or computed_size(kind) != size or runs_python(entry, kernel, kind == FASTACT_FLOAT64):
+    if not entry.memory_bound or runs_python(entry, kernel, kind):
         return False
     for k in range(n_operands):
         if (steps[k] != size and (steps[k] != 0 or k >= entry.n_inputs)) or <size_t> data[k] % <size_t> size != 0:

@@ -128,8 +128,8 @@ cdef int table_kernel(const void *function, int dtype, kernel_function *kernel) 
     if status != FASTACT_OK:
         return status
     if dtype != FASTACT_FLOAT32 and dtype != FASTACT_FLOAT64:
-        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got %d (%s), which has no kernel of its own: it is "
-                            "computed in float32; accepted: 0 (float32), 1 (float64)", entry.name, dtype,
+        return fastact_fail(FASTACT_ERROR_DTYPE, "%s: dtype: got %d (%s), whose kernels are not given away: their "
+                            "parameters are float32; accepted: 0 (float32), 1 (float64)", entry.name, dtype,
                             "float16" if dtype == FASTACT_FLOAT16 else "bfloat16")
     found = entry.active[dtype]
     if found is NULL:
@@ -187,7 +187,7 @@ cdef int finish(Entry *entry, int dtype, fastact_operand *operands, Py_ssize_t r
         elif rows_count > 1 and rows.row_steps[k] != columns * steps[k]:
             is_one_run = False
     threads = thread_count if threads == 0 else threads
-    if threads > 1 and n >= entry.parallel_from[dtype == FASTACT_FLOAT64] and fastact_inside_openmp():
+    if threads > 1 and n >= entry.parallel_from[dtype] and fastact_inside_openmp():
         threads = 1
     if drive(entry, dtype, data, steps, n, scalars, NULL if is_one_run else &rows, threads) < 0:
         return no_kernel(entry)

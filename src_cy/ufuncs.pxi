@@ -40,7 +40,7 @@ cdef double read_scalar(int kind, const char *address) noexcept nogil:
 
 cdef Py_ssize_t end_of_run(int kind, const char *address, Py_ssize_t step, Py_ssize_t start,
                            Py_ssize_t stop) noexcept nogil:
-    cdef Py_ssize_t size = computed_size(kind), i
+    cdef Py_ssize_t size = parameter_size(kind), i
     for i in range(start + 1, stop):
         if memcmp(address + i * step, address + start * step, size) != 0:
             return i

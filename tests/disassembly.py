@@ -32,7 +32,7 @@ ARITHMETIC = (
 PACKED = re.compile(ARITHMETIC + r"p[sd]$")
 SCALAR = re.compile(ARITHMETIC + r"s[sd]$")
 
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 #: The loop of every row and direction; each is a kernel per dtype in each module of an instruction set.
 LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
 #: A vector register put into memory: register, base, index, scale.  The mask of AVX-512 may follow.
@@ -82,10 +82,17 @@ def kernels_of(level):
 
     def name_of(symbol):
         # GCC may append .isra or .constprop; Cython puts the module's name in front, with lengths between
-        kernel = re.search(r"_([a-z_0-9]+_float(?:32|64))_kernel", symbol)
+        kernel = re.search(r"_([a-z_0-9]+_(?:float(?:32|64|16)|bfloat16))_kernel", symbol)
         return next((name for name in names if kernel.group(1).endswith(name)), None) if kernel else None
 
-    return functions_of(kernels_file(level), name_of)
+    kernels = functions_of(kernels_file(level), name_of)
+    places = {instructions[0][0]: name for name, instructions in kernels.items()}
+    for name, instructions in kernels.items():
+        # of two kernels that are the same to the letter, compilers make one, and the other one jumps to it
+        _, mnemonic, operands = instructions[0]
+        if mnemonic == "jmp" and int(operands.split()[0], 16) in places:
+            kernels[name] = kernels[places[int(operands.split()[0], 16)]]
+    return kernels
 
 
 def simd_loop(instructions):
@@ -117,7 +124,7 @@ def elements_per_pass(body, dtype):
     lengths = {steps[store[1]] + steps[store[2]] * int(store[3] or 1) for store in stores if store} - {0}
     if len(lengths) != 1:
         raise ValueError(f"a pass goes on by {sorted(lengths) or 'nothing'}; accepted: one number of bytes")
-    return lengths.pop() // {"float32": 4, "float64": 8}[dtype]
+    return lengths.pop() // {"float32": 4, "float64": 8}.get(dtype, 2)
 
 
 def build_flags(path):
@@ -131,14 +138,18 @@ def build_flags(path):
     return frozenset(w for w in words if not re.match(r"-g|-f\w+-prefix-map|-frandom-seed", w)) if words else None
 
 
-def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False):
+def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False, branches=0):
     """One loop works on packed registers of the level's width only, and does the most work per pass.
 
     With ``epilogues`` there may be unrolled scalar loops for what no vector holds; then it is measured by the smallest.
+    So many ``branches`` in a loop may compare what does not change in it.
     """
     bodies = loops_of(instructions)
     assert bodies, "no loop found"
     counts = [Counter(_kind(i) for i in body) for body in bodies]
+    for count, body in zip(counts, bodies, strict=True):
+        compared = sum(1 for _, mnemonic, _ in body if re.match("v?u?comis", mnemonic))
+        count["scalar"] -= min(branches, compared)
     packed = [c for c in counts if c["packed"] and not c["scalar"]]
     assert packed, f"no loop works on packed registers only: {counts}"
     # the SIMD loop does at least as much work per pass as any scalar fallback beside it
@@ -148,7 +159,7 @@ def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False):
     body = bodies[counts.index(widest)]
     registers = Counter(r for _, _, operands in body for r in re.findall(r"%([xyz]mm)\d", operands))
     assert registers[WIDTH[level]], f"registers used: {registers}"
-    assert any(mnemonic.endswith("s" if dtype == "float32" else "d") for _, mnemonic, _ in body)
+    assert any(mnemonic.endswith("d" if dtype == "float64" else "s") for _, mnemonic, _ in body)
 
 
 def _kind(instruction):

@@ -11,7 +11,7 @@ from pathlib import Path
 import half_precision
 import numpy as np
 import pytest
-from cases import FUNCTIONS, assert_same_bits, bits, call, inputs, parameter_sets
+from cases import FUNCTIONS, LEVELS, assert_same_bits, call, inputs, limit, parameter_sets, truth
 from environments import has_sources
 from interpreters import run_python
 
@@ -28,60 +28,55 @@ def first(result):
 
 # --- conversions ------------------------------------------------------------------------------------------------------
 
-KINDS = {"float16": 2, "bfloat16": 3}
-EVERY_KIND = pytest.mark.parametrize("dtype", KINDS)
+EVERY_KIND = pytest.mark.parametrize("dtype", half_precision.FORMATS)
 FLUSHING = pytest.mark.parametrize("flushing", [0, 1], ids=["default", "flushing"])
-#: 2: dense, which is a loop of its own.
-STEPS = (2, -2, 6)
+#: To nearest, down, up, toward zero.
+ROUNDING = pytest.mark.parametrize("rounding", range(4), ids=["nearest", "down", "up", "zero"])
+#: What each instruction set of the kernels is compiled with, as far as it matters here.
+INSTRUCTIONS = {"base": [], "avx2": ["-mavx2", "-mf16c"], "avx512": ["-mavx512f", "-mavx512bw", "-mavx2", "-mf16c"]}
 
 
-@pytest.fixture(scope="module")
-def conversions(tmp_path_factory):
-    """src_cy/elements.h as a library, compiled as the core is."""
+@pytest.fixture(scope="module", params=reversed(LEVELS))
+def conversions(request, tmp_path_factory):
+    """src_cy/halves.h as a library, compiled as the kernels of an instruction set are."""
     compiler = shutil.which("gcc")
     if compiler is None or not has_sources():
         pytest.skip("no gcc, or no sources")
     library = tmp_path_factory.mktemp("conversions") / "conversions.so"
     folders = ["-I", TESTS.parent / "src_cy", "-I", TESTS.parent / "fastact" / "include"]
     flags = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Werror"]
+    flags += INSTRUCTIONS[request.param]
     command = [compiler, *flags, *folders, TESTS / "c" / "conversions.c", "-shared", "-fPIC", "-o", library]
     subprocess.run(command, check=True)
-    return ctypes.CDLL(str(library))
+    compiled = ctypes.CDLL(str(library))
+    compiled.level = request.param
+    return compiled
 
 
-def strided(count, step):
-    """Memory of 16-bit words, a view of it by this step, and the address of the view's first element."""
-    memory = np.full(count * abs(step) // 2, 0x5A5A, np.uint16)
-    view = memory[:: step // 2]
-    return memory, view, view.__array_interface__["data"][0]
+def converted(function, source, target, flushing, rounding):
+    """Fill in the target; the count must be a multiple of 16."""
+    assert source.size == target.size
+    assert source.size % 16 == 0
+    addresses = [ctypes.c_void_p(array.ctypes.data) for array in (source, target)]
+    function(*addresses, ctypes.c_ssize_t(source.size), flushing, rounding)
+    return target
 
 
 @FLUSHING
+@ROUNDING
 @EVERY_KIND
-def test_widening(conversions, dtype, flushing):
+def test_widening(conversions, dtype, flushing, rounding):
     """Exact, of every number; a NaN keeps its sign and payload."""
     numbers = half_precision.numbers(dtype)
     with np.errstate(invalid="ignore"):
         expected = numbers.astype(np.float32).view(np.uint32)
-    signalling = half_precision.nans(dtype).view(np.uint16)
-    for step in STEPS:
-        _, view, start = strided(numbers.size, step)
-        view[...] = numbers.view(np.uint16)
-        buffer = np.empty(numbers.size, np.float32)
-        size = ctypes.c_ssize_t(numbers.size)
-        conversions.widen(
-            KINDS[dtype],
-            ctypes.c_void_p(start),
-            ctypes.c_ssize_t(step),
-            size,
-            ctypes.c_void_p(buffer.ctypes.data),
-            flushing,
-        )
-        got = buffer.view(np.uint32)
-        is_nan = np.isin(numbers.view(np.uint16), signalling)
-        assert (got[~is_nan] == expected[~is_nan]).all()
-        # NumPy's own conversion makes some of them quiet
-        assert ((got[is_nan] ^ expected[is_nan]) & ~np.uint32(0x400000) == 0).all()
+    widen = getattr(conversions, f"widen_{dtype}")
+    got = converted(widen, numbers.view(np.uint16), np.empty(numbers.size, np.float32), flushing, rounding)
+    got = got.view(np.uint32)
+    is_nan = np.isin(numbers.view(np.uint16), half_precision.nans(dtype).view(np.uint16))
+    assert (got[~is_nan] == expected[~is_nan]).all()
+    # NumPy's own conversion makes some of them quiet, and so does F16C's
+    assert ((got[is_nan] ^ expected[is_nan]) & ~np.uint32(0x400000) == 0).all()
 
 
 def boundaries(dtype):
@@ -109,48 +104,67 @@ def boundaries(dtype):
 
 
 @FLUSHING
+@ROUNDING
 @EVERY_KIND
-def test_narrowing(conversions, dtype, flushing):
+def test_narrowing(conversions, dtype, flushing, rounding):
     """To nearest even, subnormals kept; infinity from halfway beyond the largest number on; a NaN becomes quiet."""
     values = boundaries(dtype)
+    values = np.concatenate([values, np.zeros(-values.size % 16, np.float32)])
     with np.errstate(all="ignore"):
         exact = values.astype(np.float64)
         expected = half_precision.rounded(exact, dtype)
     nan = np.isnan(exact)
-    for step in STEPS:
-        memory, view, start = strided(values.size, step)
-        size = ctypes.c_ssize_t(values.size)
-        conversions.narrow(
-            KINDS[dtype],
-            ctypes.c_void_p(values.ctypes.data),
-            size,
-            ctypes.c_void_p(start),
-            ctypes.c_ssize_t(step),
-            flushing,
-        )
-        got = view.copy().view(dtype)
-        with np.errstate(invalid="ignore"):
-            assert (got[~nan].astype(np.float64) == expected[~nan]).all()
-            assert (np.signbit(got) == np.signbit(values)).all()
-        quiet = np.uint16(1) << np.uint16(half_precision.FORMATS[dtype][0] - 2)
-        assert np.isnan(got[nan]).all() and (got[nan].view(np.uint16) & quiet != 0).all()
-        view[...] = 0x5A5A
-        assert (memory == 0x5A5A).all(), "written between the elements"
+    if rounding and dtype == "float16" and conversions.level == "base":
+        pytest.skip("without F16C float16's subnormals are rounded by an addition; drivers' callers round to nearest")
+    narrow = getattr(conversions, f"narrow_{dtype}")
+    got = converted(narrow, values, np.empty(values.size, np.uint16), flushing, rounding).view(dtype)
+    with np.errstate(invalid="ignore"):
+        assert (got[~nan].astype(np.float64) == expected[~nan]).all()
+        assert (np.signbit(got) == np.signbit(values)).all()
+    digits = half_precision.FORMATS[dtype][0]
+    payload = values[nan].view(np.uint32) >> np.uint32(24 - digits) & np.uint32(2 ** (digits - 1) - 1)
+    quiet = np.uint32(1) << np.uint32(digits - 2)
+    assert np.isnan(got[nan]).all()
+    assert (got[nan].view(np.uint16) & np.uint16(2 ** (digits - 1) - 1) == payload | quiet).all()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@EVERY_KIND
+def test_narrowing_of_every_float32(conversions, dtype):
+    """All 2**32 of them, against NumPy's and ml_dtypes' own conversion."""
+    narrow = getattr(conversions, f"narrow_{dtype}")
+    for start in range(0, 2**32, 1 << 24):
+        values = np.arange(start, start + (1 << 24), dtype=np.uint64).astype(np.uint32).view(np.float32)
+        with np.errstate(all="ignore"):
+            expected = values.astype(dtype).view(np.uint16)
+            nan = np.isnan(values)
+        got = converted(narrow, values, np.empty(values.size, np.uint16), 0, 0)
+        assert (got[~nan] == expected[~nan]).all(), hex(start)
+        assert np.isnan(got[nan].view(dtype)).all()
 
 
 @EVERY_KIND
-def test_every_number_is_computed_in_float32(function, dtype):
-    """The bits of the float32 function, rounded once; in the gradient, the product as well."""
+def test_every_number_is_computed_in_float32(function, backend, dtype):
+    """With gradients of any size: rounded once, from numbers that have a dozen bits more."""
     x = half_precision.numbers(dtype)
     with np.errstate(invalid="ignore"):
-        wide = x.astype(np.float32)
+        x = x[np.isfinite(x)]
     grads = np.random.default_rng(4).normal(size=x.size).astype(dtype)
     for params in parameter_sets(function.row, function.direction)[: None if function.scalar_names else 1]:
-        got = first(call(function, x, params, grad=grads))
+        if function.direction == "backward_from_output":
+            low, high = (limit(text, function.row, params) for text in function.row.output_range)
+            kept = (x.astype("f8") >= low) & (x.astype("f8") <= high)
+        else:
+            kept = np.ones(x.size, bool)
+        got = first(call(function, x[kept], params, grad=grads[kept])).astype("f8")
         with np.errstate(all="ignore"):
-            expected = first(call(function, wide, params, grad=grads.astype(np.float32))).astype(dtype)
-        with np.errstate(invalid="ignore"):
-            assert (bits(got) == bits(expected)).all(), params
+            exact = truth(function, x[kept], params)
+            exact = exact if function.direction == "forward" else exact * grads[kept].astype("f8")
+            error = np.abs(got - exact) / half_precision.unit(exact, dtype)
+        error[(got == half_precision.rounded(exact, dtype)) & np.isinf(got)] = 0.0
+        # a float32 that is subnormal has fewer bits, and so has its product
+        assert error.max() <= 0.51, (params, x[kept][error.argmax()], error.max())
 
 
 # --- promotion --------------------------------------------------------------------------------------------------------

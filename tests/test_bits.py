@@ -11,6 +11,7 @@ from cases import ALL_DTYPES, assert_same_bits, bits, call, first, inputs, param
 from extremes import everything
 
 import fastact
+from fastact import dispatch
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 #: Values in the pool; a prime, so that rows of so many elements begin at every place of a cache line.  NumPy's
@@ -182,7 +183,7 @@ def test_every_number_of_threads(function, backend, dtype, two_threads):
 
 def test_threads_start_where_the_table_says(function, dtype):
     """With the thresholds as they are: one element fewer, the threshold itself, and more."""
-    threshold = function.parallel_from[dtype == "float64"]
+    threshold = function.parallel_from[dispatch.DTYPES.index(dtype)]
     x = inputs(function, dtype, 2 * threshold)
     with fastact.num_threads(1):
         expected = bits(first(call(function, x)))

@@ -182,7 +182,9 @@ def test_kernels_are_there(row, direction):
             assert cython_kernels.kernels_of(level)[loop, dtype]
         assert numpy_kernels.kernel(loop, dtype)
     assert loop in numba_kernels._LOOPS
-    assert cython_kernels.operations()[loop] == lowering.operations(lowering.loop_of(row, direction)), "build again"
+    for dtype in ("float32", "float16"):
+        counted = lowering.operations(lowering.loop_of(row, direction), dtype)
+        assert cython_kernels.operations()[loop, dtype] == counted, "build again"
 
 
 @DIRECTED

@@ -160,7 +160,7 @@ def test_traps_of_the_caller():
         fastact.set_num_threads(2)
         cases = []
         for function in FUNCTIONS:
-            function.parallel_from = (1024, 1024)
+            function.parallel_from = (1024,) * 4
             for dtype in ALL_DTYPES:
                 cases += [(function, operands(function, dtype, count)) for count in SIZES]
         cases.append((fastact.prelu_backward, [np.ones(300), np.full(300, -1.7e308), np.array(0.5)]))

@@ -15,7 +15,7 @@ import fastact
 from fastact import dispatch, lowering, reference
 from fastact.formulas.coefficients import EXPM1_TAIL, LN2_LOW, LOG1P_QUOTIENT_REST, LOG2_E
 from fastact.formulas.elementary import exponential_minus_one_core, scaled_exponential_from
-from fastact.formulas.primitives import absolute, correction, multiply_subtract
+from fastact.formulas.primitives import absolute, cancellation, correction, multiply_subtract
 from fastact.lowering import CDialect, CythonDialect, LoweringError, NumbaDialect
 
 DIRECTED = pytest.mark.parametrize(
@@ -359,6 +359,27 @@ def test_corrections_vanish_in_widened_arithmetic():
     assert "multiply_subtract" in lowering.lower([corrected], CDialect("float32"))
 
 
+def cancelled(x, slope):
+    near = slope - x
+    return near + cancellation(LN2_LOW) + correction(x * slope)
+
+
+def test_cancellations_stay_in_narrowed_arithmetic():
+    """There alone of the two precisions without corrections; its numbers are float32."""
+    text = lowering.lower([cancelled], CythonDialect("narrowed"))
+    assert "cdef float near = (slope - x)" in text
+    assert f"return (near + (<float>{LN2_LOW.narrowed!r}))" in text
+    assert "return near\n" in lowering.lower([cancelled], CythonDialect("widened"))
+    assert "(near + (<float>" in lowering.lower([cancelled], CythonDialect("float32"))
+
+
+def test_halves_are_narrowed():
+    for row, direction in ROWS_AND_DIRECTIONS:
+        loop = lowering.loop_of(row, direction)
+        assert {loop.precision(dtype, fused) for dtype in lowering.HALVES for fused in (True, False)} == {"narrowed"}
+        assert lowering.operations(loop, "float16") <= lowering.operations(loop, "float32")
+
+
 def uncorrected(x, slope):
     return multiply_subtract(x, slope, x)
 
@@ -393,14 +414,15 @@ def test_no_bare_literal(row, direction, dtype):
     precision = loop.precision(dtype)
 
     cython = lowering.lower(formulas, CythonDialect(precision))
-    own, other = ("float", "double") if precision == "float32" else ("double", "float")
+    is_single = precision in ("float32", "narrowed")
+    own, other = ("float", "double") if is_single else ("double", "float")
     assert re.findall(rf"<{other}>|\b{other} \w", cython) == []
     rest = re.sub(rf"\(<{own}>-?[0-9.]+(?:e[+-]?[0-9]+)?\)", "", cython)
     assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
 
     c = lowering.lower(formulas, CDialect(precision))
     assert re.findall(rf"\b{other} \w", c) == []
-    rest = re.sub(rf"\(-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?{'f' if precision == 'float32' else ''}\)", "", c)
+    rest = re.sub(rf"\(-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?{'f' if is_single else ''}\)", "", c)
     assert re.findall(r"(?<![\w.])[0-9.]+\w*", rest) == []
 
     numba = ast.parse(lowering.lower(formulas, NumbaDialect(precision)))

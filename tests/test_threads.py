@@ -550,7 +550,7 @@ POINTERS = ctypes.POINTER(ctypes.c_void_p)
 KERNEL = ctypes.CFUNCTYPE(None, POINTERS, POINTERS, ctypes.c_ssize_t, ctypes.c_void_p)
 large = x[:200_000]
 # long beside it: an isolated short job does not wake sleeping workers
-fastact.silu.parallel_from = (1024, 1024)
+fastact.silu.parallel_from = (1024,) * 4
 
 def serve(kernel):
     global keep
@@ -679,7 +679,7 @@ def test_kernel_that_needs_the_interpreter():
         relu = fastact.relu
         relu.supply(2, 1, ctypes.cast(callback, ctypes.c_void_p).value, False)
         relu.activate(2, 1)
-        relu.parallel_from = (512, 512)
+        relu.parallel_from = (512,) * 4
         fastact.set_num_threads(2)
         for size in (1024, 2000, 8191, 8192, 100000):
             x = np.zeros(size)

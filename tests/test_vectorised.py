@@ -18,6 +18,7 @@ from disassembly import (
 )
 
 import fastact
+from fastact import lowering
 from fastact._kernels import base
 
 BEATS = Path(__file__).resolve().parent.parent / "src_cy" / "beats.json"
@@ -29,7 +30,9 @@ REGISTER_BITS = {"base": 128, "avx2": 256, "avx512": 512}
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 @pytest.mark.parametrize("level", base.runnable())
 def test_hot_loop_is_packed(level, loop, dtype):
-    assert_hot_loop_is_packed(kernels_of(level)[f"{loop.name}_{dtype}"], level, dtype)
+    # whether a slope is zero is asked once for sixteen elements of 16 bits
+    branches = 1 if loop.scalars and dtype in lowering.HALVES else 0
+    assert_hot_loop_is_packed(kernels_of(level)[f"{loop.name}_{dtype}"], level, dtype, branches=branches)
 
 
 @needs_objdump
@@ -40,7 +43,7 @@ def test_paced_loops_take_several_vectors(level):
     wrong = []
     for name, instructions in kernels_of(level).items():
         dtype = name.rsplit("_", 1)[1]
-        beat = beats.get(name, {"float32": 8, "float64": 16}[dtype])
+        beat = beats.get(name, {"float32": 8, "float64": 16}.get(dtype, 0))
         taken = elements_per_pass(simd_loop(instructions), dtype)
         if beat and taken != REGISTER_BITS[level] // beat:
             wrong.append((name, beat, taken))

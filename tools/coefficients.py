@@ -66,7 +66,8 @@ ROUND = {"float32": to_float32, "float64": lambda value: mpf(float(value))}
 
 
 def rounded_as(precision):
-    return ROUND["float32" if precision == "float32" else "float64"]
+    # narrowed arithmetic is float32, for results of 16 bits
+    return ROUND["float32" if precision in ("float32", "narrowed") else "float64"]
 
 
 def constant(name, why, per_dtype):
@@ -75,6 +76,8 @@ def constant(name, why, per_dtype):
     line = f"{name} = Constant({', '.join(values)})\n"
     if len(line) > 121:
         line = f"{name} = Constant(\n    {', '.join(values)}\n)\n"
+    if any(len(part) > 120 for part in line.split("\n")):
+        line = f"{name} = Constant(\n" + "".join(f"    {value},\n" for value in values) + ")\n"
     return f"# {why}\n{line}"
 
 
@@ -89,7 +92,7 @@ def multiple_of(step, value):
 def split(name, why, value, coarse=None):
     """NAME_HIGH + NAME_LOW = value to twice the precision; ``coarse``: NAME_HIGH is a multiple of that step.
 
-    In widened arithmetic NAME_LOW is a correction, and vanishes; so NAME_HIGH has all digits there.
+    In widened and narrowed arithmetic NAME_LOW is a correction, and vanishes; so NAME_HIGH has all digits there.
     """
     lines, high, low = [], {}, {}
     for dtype, rounded in ROUND.items():
@@ -97,6 +100,9 @@ def split(name, why, value, coarse=None):
         low[dtype] = rounded(value - high[dtype])
     if coarse:
         high["widened"] = ROUND["float64"](value)
+        high["narrowed"] = ROUND["float32"](value)
+        # a correction that narrowed arithmetic keeps (primitives.cancellation) may need it
+        low["narrowed"] = ROUND["float32"](value - high["narrowed"])
     lines.append(constant(f"{name}_HIGH", why, high))
     lines.append(constant(f"{name}_LOW", f"what {name}_HIGH leaves out", low))
     return "".join(lines)
@@ -194,7 +200,7 @@ def main():
             "(exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2",
             lambda r: (expm1(r) - r) / r**2 if abs(r) > mpf("1e-15") else mpf(1) / 2 + r / 6,
             (-radius, radius),
-            {"float32": 5, "float64": 9, "widened": 5},
+            {"float32": 5, "float64": 9, "widened": 5, "narrowed": 4},
             # the error that it makes in (exp(r) - 1) / r
             weight=abs,
         )
@@ -205,7 +211,7 @@ def main():
             "(exp(-r/2) - 1) / r on |r| <= ln 2",
             lambda r: expm1(-r / 2) / r if abs(r) > mpf("1e-15") else -mpf(1) / 2 + r / 8,
             (-2 * radius, 2 * radius),
-            {"float64": 10, "widened": 6},
+            {"float64": 10, "widened": 6, "narrowed": 5},
             powers=1,
         )
     )
@@ -226,7 +232,7 @@ def main():
             "log(1 + e) / e as a function of e - 1/2, e in [0, 1]",
             log1p_quotient,
             (-middle, middle),
-            {"float64": 20, "widened": 11},
+            {"float64": 20, "widened": 11, "narrowed": 8},
             powers=1,
         )
     )
@@ -246,7 +252,7 @@ def main():
     # (6 ULP in float64); in q = a / (a + centre) - shift the constant term dominates.  A centre of 4 needs the lowest
     # degrees.  The derivative's shift is the best of 1/4, 3/10, 3/8 and 1/2.
     centre, shift, gradient_shift = mpf(4), mpf(1) / 2, mpf(3) / 8
-    highs = {"float64": mpf("39.2"), "widened": mpf("14.6")}
+    highs = {"float64": mpf("39.2"), "widened": mpf("14.6"), "narrowed": mpf("14.6")}
 
     def spans(taken_off):
         return {dtype: (-taken_off, high / (high + centre) - taken_off) for dtype, high in highs.items()}
@@ -262,7 +268,7 @@ def main():
             "-exp(a*a/2) (1 - Phi(a)) (a + 4) as a function of a / (a + 4) - 1/2, a >= 0",
             lambda q: -(at(q + shift) + centre) * tail(at(q + shift)),
             spans(shift),
-            {"float64": 24, "widened": 11},
+            {"float64": 24, "widened": 11, "narrowed": 8},
             powers=3,
         )
     )
@@ -273,7 +279,7 @@ def main():
             "exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a) as a function of a / (a + 4) - 3/8, for a >= 0",
             lambda q: gradient_quotient(at(q + gradient_shift)),
             spans(gradient_shift),
-            {"float64": 22, "widened": 10},
+            {"float64": 22, "widened": 10, "narrowed": 7},
             powers=3,
         )
     )

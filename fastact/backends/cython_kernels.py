@@ -99,8 +99,8 @@ def kernels_of(level: str) -> dict[tuple[str, str], int]:
     return _table(_load(level))
 
 
-def operations() -> dict[str, int]:
-    """Arithmetic per element of each loop, counted when the kernels were built."""
+def operations() -> dict[tuple[str, str], int]:
+    """Arithmetic per element by loop and dtype (float32, float16), counted when the kernels were built."""
     module = _choose()
     return dict(module.operations()) if module else {}
 

@@ -57,9 +57,14 @@ def unavailable() -> str | None:
     return None if found else "numba is not installed (pip install numba)"
 
 
-@functools.cache
-def _has_fma() -> bool:
-    """Whether the CPU that Numba compiles for rounds a * b + c once; a call of libm does instead, far slower."""
+def _is_x86() -> bool:
+    import llvmlite.binding
+
+    return bool(llvmlite.binding.get_default_triple().startswith(("x86_64", "i686")))
+
+
+def _has_feature(name: str) -> bool:
+    """Whether the CPU that Numba compiles for has this, in LLVM's words."""
     import llvmlite.binding
     from numba.core import config
 
@@ -67,8 +72,13 @@ def _has_fma() -> bool:
         return False
     features = config.CPU_FEATURES
     found = features if features is not None else llvmlite.binding.get_host_cpu_features().flatten()
-    is_x86 = llvmlite.binding.get_default_triple().startswith(("x86_64", "i686"))
-    return not is_x86 or "+fma" in found.split(",")
+    return f"+{name}" in found.split(",")
+
+
+@functools.cache
+def _has_fma() -> bool:
+    """Whether the CPU that Numba compiles for rounds a * b + c once; a call of libm does instead, far slower."""
+    return not _is_x86() or _has_feature("fma")
 
 
 @functools.cache
@@ -82,6 +92,7 @@ def _primitives(precision: str) -> dict[str, Any]:
         "float32": (np.float32, np.int32, 23),
         "float64": double,
         "widened": double,
+        "narrowed": (np.float32, np.int32, 23),
     }
     T, bits, shift = precisions[precision]
     jit = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
@@ -141,11 +152,11 @@ def _primitives(precision: str) -> dict[str, Any]:
 
 @functools.cache
 def _loops_of(precision: str) -> tuple[lowering.Loop, ...]:
-    """The loops that are computed in a precision, for float32 or float64."""
+    """The loops that are computed in a precision, for whichever dtype."""
     from .. import lowering
 
     loops = [lowering.loop_of(*place) for place in _LOOPS.values()]
-    dtype = "float64" if precision == "float64" else "float32"
+    dtype = {"float64": "float64", "narrowed": "float16"}.get(precision, "float32")
     return tuple(loop for loop in loops if loop.precision(dtype, _has_fma()) == precision)
 
 
@@ -167,8 +178,8 @@ def _formulas(precision: str) -> dict[str, Any]:
 def element(loop: str, dtype: str) -> Any:
     """One element of a loop as a Numba function that is always inlined.
 
-    Takes arrays' and operands' elements and then scalar parameters, all of ``dtype``.  Returns the result, or a tuple
-    with the gradients of operands after it.
+    Takes arrays' and operands' elements and then scalar parameters, all of ``dtype``; of float32 for dtypes of 16 bits,
+    whose arithmetic that is.  Returns the result, or a tuple with the gradients of operands after it.
     """
     from .. import lowering
 
@@ -181,9 +192,90 @@ def element(loop: str, dtype: str) -> Any:
     results = ", ".join(f"{factor}result({formula.__name__}({arguments}))" for formula in described.formulas)
     # not under the activation's name, which is a formula's as well
     source = f"@jit\ndef element({', '.join([*described.arrays, *described.scalars])}):\n    return {results}\n"
-    namespace = dict(_formulas(precision), result=np.dtype(dtype).type)
+    namespace = dict(_formulas(precision), result=np.float64 if dtype == "float64" else np.float32)
     exec(compile(source, f"<fastact {loop} {dtype}>", "exec"), namespace)
     return namespace["element"]
+
+
+@functools.cache
+def _conversions(dtype: str) -> dict[str, Any]:
+    """``widen`` and ``narrow``, between elements as they are in memory and the numbers that are computed with.
+
+    For dtypes of 16 bits, which are words to Numba, those of ``src_cy/halves.h``, which says why they are so.
+    """
+    import numba
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    jit = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+    word, single = np.uint32, np.float32
+
+    @jit
+    def same(x):
+        return x
+
+    @jit
+    def widen_bfloat16(half):
+        return word(word(half) << word(16)).view(single)
+
+    @jit
+    def narrow_bfloat16(x):
+        bits = single(x).view(word)
+        rounded = word(bits + word(0x7FFF) + (word(bits >> word(16)) & word(1)))
+        is_nan = word(bits & word(0x7FFFFFFF)) > word(0x7F800000)
+        return np.uint16(word(bits | word(0x400000) if is_nan else rounded) >> word(16))
+
+    @intrinsic
+    def extend(typing_context: Any, half: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+        return types.float32(types.uint16), generate
+
+    @intrinsic
+    def truncate(typing_context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
+
+        return types.uint16(types.float32), generate
+
+    @jit
+    def widen_by_f16c(half):
+        return extend(half)
+
+    @jit
+    def narrow_by_f16c(x):
+        return truncate(single(x))
+
+    @jit
+    def widen_float16(half):
+        magnitude = word(half) & word(0x7FFF)
+        sign = word(word(half) & word(0x8000)) << word(16)
+        normal = word(word(magnitude << word(13)) + word(112 << 23))
+        special = word(word(magnitude << word(13)) | word(0x7F800000))
+        tiny = single(single(np.int32(magnitude)) * single(2.0**-24)).view(word)
+        below = tiny if magnitude < word(0x400) else normal
+        return word((special if magnitude >= word(0x7C00) else below) | sign).view(single)
+
+    @jit
+    def narrow_float16(x):
+        bits = single(x).view(word)
+        magnitude = word(bits & word(0x7FFFFFFF))
+        tiny = word(single(magnitude.view(single) + single(0.5)).view(word) - word(0x3F000000))
+        odd = word(magnitude >> word(13)) & word(1)
+        normal = word(word(magnitude + word(0xFFF - (112 << 23) & 0xFFFFFFFF) + odd) >> word(13))
+        payload = word(word(magnitude >> word(13)) & word(0x3FF)) | word(0x7E00)
+        special = word(payload) if magnitude > word(0x7F800000) else word(0x7C00)
+        below = tiny if magnitude < word(0x38800000) else normal
+        half = special if magnitude >= word(0x477FF000) else below
+        return np.uint16(word(half) | word(word(bits >> word(16)) & word(0x8000)))
+
+    # elsewhere LLVM would call functions of a library that may not be there; 0.13 ns more for relu
+    has_f16c = _is_x86() and _has_feature("f16c")
+    float16 = (widen_by_f16c, narrow_by_f16c) if has_f16c else (widen_float16, narrow_float16)
+    pairs = {"float16": float16, "bfloat16": (widen_bfloat16, narrow_bfloat16)}
+    return dict(zip(("widen", "narrow"), pairs.get(dtype, (same, same)), strict=True))
 
 
 def _kernel_source(loop: lowering.Loop) -> str:
@@ -193,9 +285,10 @@ def _kernel_source(loop: lowering.Loop) -> str:
     lines += [f"    {name} = carray(address(inputs, {k}), (count,))" for k, name in enumerate(loop.arrays)]
     lines += [f"    {name} = carray(address(outputs, {k}), (count,))" for k, name in enumerate(outputs)]
     lines += [f"    {name} = carray(params, ({k + 1},))[{k}]" for k, name in enumerate(loop.scalars)]
-    arguments = ", ".join([*(f"{name}[i]" for name in loop.arrays), *loop.scalars])
-    lines += ["    for i in range(count):"]
-    lines += [f"        {', '.join(f'{name}[i]' for name in outputs)} = element({arguments})"]
+    arguments = ", ".join([*(f"widen({name}[i])" for name in loop.arrays), *loop.scalars])
+    values = [f"value_{k}" for k in range(len(outputs))]
+    lines += ["    for i in range(count):", f"        {', '.join(values)} = element({arguments})"]
+    lines += [f"        {name}[i] = narrow({value})" for name, value in zip(outputs, values, strict=True)]
     return "\n".join(lines) + "\n"
 
 
@@ -216,8 +309,9 @@ def _compile(name: str, dtype: str) -> Any:
     from .. import lowering
 
     loop = lowering.loop_of(*_LOOPS[name])
-    scalar = getattr(types, dtype)
-    pointer = types.CPointer(scalar)
+    is_half = dtype in lowering.HALVES
+    pointer = types.CPointer(types.uint16 if is_half else getattr(types, dtype))
+    parameters = types.CPointer(types.float32) if is_half else pointer
 
     @intrinsic
     def address(typing_context: Any, table: Any, index: Any) -> Any:
@@ -229,10 +323,10 @@ def _compile(name: str, dtype: str) -> Any:
 
         return pointer(table, index), generate
 
-    namespace = {"element": element(name, dtype), "carray": numba.carray, "address": address}
+    namespace = {"element": element(name, dtype), "carray": numba.carray, "address": address, **_conversions(dtype)}
     exec(compile(_kernel_source(loop), f"<fastact kernel {name} {dtype}>", "exec"), namespace)
     table = types.CPointer(types.intp)
-    signature = types.void(table, table, types.intp, pointer)
+    signature = types.void(table, table, types.intp, parameters)
     return numba.cfunc(signature, nopython=True, **OPTIONS)(namespace["kernel"])
 
 

@@ -13,13 +13,19 @@ LOG2_E = Constant(float32="0x1.7154760000000p+0", float64="0x1.71547652b82fep+0"
 # ln 2
 LN2 = Constant(float32="0x1.62e4300000000p-1", float64="0x1.62e42fefa39efp-1")
 # ln 2, short enough that n * LN2_HIGH is exact for every n that occurs (8 and 11 bits)
-LN2_HIGH = Constant(float32="0x1.62e4000000000p-1", float64="0x1.62e42fefa4000p-1", widened="0x1.62e42fefa39efp-1")
+LN2_HIGH = Constant(
+    float32="0x1.62e4000000000p-1",
+    float64="0x1.62e42fefa4000p-1",
+    widened="0x1.62e42fefa39efp-1",
+    narrowed="0x1.62e4300000000p-1",
+)
 # what LN2_HIGH leaves out
-LN2_LOW = Constant(float32="0x1.7f7d1c0000000p-20", float64="-0x1.8432a1b0e2634p-43")
+LN2_LOW = Constant(float32="0x1.7f7d1c0000000p-20", float64="-0x1.8432a1b0e2634p-43", narrowed="-0x1.05c6100000000p-29")
 # (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2
 #   float32: relative error 2**-31.99
 #   float64: relative error 2**-55.65
 #   widened: relative error 2**-31.99
+#   narrowed: relative error 2**-26.17
 EXPM1_TAIL = Polynomial(
     float32=(
         "0x1.0000000000000p-1",
@@ -49,14 +55,25 @@ EXPM1_TAIL = Polynomial(
         "0x1.6d74f0f98097ap-10",
         "0x1.a193aa054e836p-13",
     ),
+    narrowed=(
+        "0x1.0000000000000p-1",
+        "0x1.5554ae0000000p-3",
+        "0x1.55548a0000000p-5",
+        "0x1.1228340000000p-7",
+        "0x1.6d95840000000p-10",
+    ),
 )
 # (exp(-r/2) - 1) / r on |r| <= ln 2
 EXP_OF_HALF = Constant(
-    float32="-0x1.0000000000000p-1", float64="-0x1.0000000000000p-1", widened="-0x1.00000000223b3p-1"
+    float32="-0x1.0000000000000p-1",
+    float64="-0x1.0000000000000p-1",
+    widened="-0x1.00000000223b3p-1",
+    narrowed="-0x1.0000000000000p-1",
 )
 # the polynomial of its further powers
 #   float64: relative error 2**-55.66
 #   widened: relative error 2**-32.0
+#   narrowed: relative error 2**-26.47
 EXP_OF_HALF_REST = Polynomial(
     float64=(
         "0x1.0000000000005p-3",
@@ -78,17 +95,28 @@ EXP_OF_HALF_REST = Polynomial(
         "0x1.6d7491c1c1bc6p-16",
         "-0x1.a01aa63d3fa5cp-20",
     ),
+    narrowed=(
+        "0x1.fffffe0000000p-4",
+        "-0x1.55547e0000000p-6",
+        "0x1.5556520000000p-9",
+        "-0x1.123ce40000000p-12",
+        "0x1.6c16a40000000p-16",
+    ),
 )
 
 # --- log1p -------------------------------------------------------------------------------
 
 # log(1 + e) / e as a function of e - 1/2, e in [0, 1]
 LOG1P_QUOTIENT = Constant(
-    float32="0x1.9f323e0000000p-1", float64="0x1.9f323ecbf984cp-1", widened="0x1.9f323ecb29392p-1"
+    float32="0x1.9f323e0000000p-1",
+    float64="0x1.9f323ecbf984cp-1",
+    widened="0x1.9f323ecb29392p-1",
+    narrowed="0x1.9f323e0000000p-1",
 )
 # the polynomial of its further powers
 #   float64: relative error 2**-56.61
 #   widened: relative error 2**-32.98
+#   narrowed: relative error 2**-24.99
 LOG1P_QUOTIENT_REST = Polynomial(
     float64=(
         "-0x1.2773a5da90bd5p-2",
@@ -125,6 +153,16 @@ LOG1P_QUOTIENT_REST = Polynomial(
         "0x1.0b149bca51eb7p-9",
         "-0x1.4facebb5676b8p-10",
     ),
+    narrowed=(
+        "-0x1.2773880000000p-2",
+        "0x1.0f955a0000000p-3",
+        "-0x1.1558980000000p-4",
+        "0x1.2c1ad40000000p-5",
+        "-0x1.4b6b7a0000000p-6",
+        "0x1.7ba9460000000p-7",
+        "-0x1.18f7620000000p-7",
+        "0x1.56f1740000000p-8",
+    ),
 )
 
 # --- the normal distribution's tail ------------------------------------------------------
@@ -135,25 +173,35 @@ NORMAL_TAIL_CENTRE = Constant(float32="0x1.0000000000000p+2", float64="0x1.00000
 NORMAL_TAIL_SHIFT = Constant(float32="0x1.0000000000000p-1", float64="0x1.0000000000000p-1")
 # -exp(a*a/2) (1 - Phi(a)) (a + 4) as a function of a / (a + 4) - 1/2, a >= 0
 MINUS_NORMAL_TAIL = Constant(
-    float32="-0x1.82b4bc0000000p-1", float64="-0x1.82b4bb8c94dcep-1", widened="-0x1.82b4bb8de8a89p-1"
+    float32="-0x1.82b4bc0000000p-1",
+    float64="-0x1.82b4bb8c94dcep-1",
+    widened="-0x1.82b4bb8de8a89p-1",
+    narrowed="-0x1.82b4be0000000p-1",
 )
 # what that leaves out in float64
 MINUS_NORMAL_TAIL_LOW = Constant(float32="0x1.a717880000000p-56", float64="0x1.a717880b57d82p-56")
 # the coefficient of its power 1
 MINUS_NORMAL_TAIL_SLOPE = Constant(
-    float32="0x1.373e3a0000000p+0", float64="0x1.373e3a893c28ap+0", widened="0x1.373e3a847b8fep+0"
+    float32="0x1.373e3a0000000p+0",
+    float64="0x1.373e3a893c28ap+0",
+    widened="0x1.373e3a847b8fep+0",
+    narrowed="0x1.373e3e0000000p+0",
 )
 # what that leaves out in float64
 MINUS_NORMAL_TAIL_SLOPE_LOW = Constant(float32="0x1.b854e60000000p-55", float64="0x1.b854e6a5b0980p-55")
 # the coefficient of its power 2
 MINUS_NORMAL_TAIL_BEND = Constant(
-    float32="-0x1.8c6dc00000000p+0", float64="-0x1.8c6dbf2cfc2b3p+0", widened="-0x1.8c6dbdc43d7c2p+0"
+    float32="-0x1.8c6dc00000000p+0",
+    float64="-0x1.8c6dbf2cfc2b3p+0",
+    widened="-0x1.8c6dbdc43d7c2p+0",
+    narrowed="-0x1.8c6cc60000000p+0",
 )
 # what that leaves out in float64
 MINUS_NORMAL_TAIL_BEND_LOW = Constant(float32="-0x1.6edaf20000000p-54", float64="-0x1.6edaf2a395ea7p-54")
 # the polynomial of its further powers
 #   float64: relative error 2**-59.79
 #   widened: relative error 2**-32.14
+#   narrowed: relative error 2**-23.91
 MINUS_NORMAL_TAIL_REST = Polynomial(
     float64=(
         "0x1.7dff2bff68367p+0",
@@ -190,30 +238,50 @@ MINUS_NORMAL_TAIL_REST = Polynomial(
         "0x1.c823ce3aa72ebp-7",
         "-0x1.0d0c421438ad3p-5",
     ),
+    narrowed=(
+        "0x1.7dfe000000000p+0",
+        "-0x1.ef245c0000000p-1",
+        "0x1.ee31280000000p-3",
+        "0x1.e0e2240000000p-3",
+        "-0x1.93feb00000000p-3",
+        "-0x1.9abcbc0000000p-4",
+    ),
 )
 # -gelu' is 0 here
 GELU_ZERO_HIGH = Constant(float32="0x1.80ead20000000p-1", float64="0x1.80ead197f00b4p-1")
 # what GELU_ZERO_HIGH leaves out
 GELU_ZERO_LOW = Constant(float32="-0x1.a03fd40000000p-27", float64="-0x1.13e74c58cada8p-56")
 # exp(a*a/2) * gelu'(-a) / (GELU_ZERO - a) as a function of a / (a + 4) - 3/8, for a >= 0
-GELU_GRADIENT = Constant(float32="0x1.f81fec0000000p-2", float64="0x1.f81fec8d2c30cp-2", widened="0x1.f81fec8ba8aaep-2")
+GELU_GRADIENT = Constant(
+    float32="0x1.f81fec0000000p-2",
+    float64="0x1.f81fec8d2c30cp-2",
+    widened="0x1.f81fec8ba8aaep-2",
+    narrowed="0x1.f81fec0000000p-2",
+)
 # what that leaves out in float64
 GELU_GRADIENT_LOW = Constant(float32="-0x1.d7139c0000000p-56", float64="-0x1.d7139b0c4803bp-56")
 # the coefficient of its power 1
 GELU_GRADIENT_SLOPE = Constant(
-    float32="-0x1.1dad540000000p-2", float64="-0x1.1dad541054379p-2", widened="-0x1.1dad53e86ab32p-2"
+    float32="-0x1.1dad540000000p-2",
+    float64="-0x1.1dad541054379p-2",
+    widened="-0x1.1dad53e86ab32p-2",
+    narrowed="-0x1.1dad520000000p-2",
 )
 # what that leaves out in float64
 GELU_GRADIENT_SLOPE_LOW = Constant(float32="-0x1.d6980a0000000p-56", float64="-0x1.d6980ab13ea9ap-56")
 # the coefficient of its power 2
 GELU_GRADIENT_BEND = Constant(
-    float32="0x1.5d9e8c0000000p-2", float64="0x1.5d9e8c6681c6ep-2", widened="0x1.5d9e8eb29e9d2p-2"
+    float32="0x1.5d9e8c0000000p-2",
+    float64="0x1.5d9e8c6681c6ep-2",
+    widened="0x1.5d9e8eb29e9d2p-2",
+    narrowed="0x1.5d9fc20000000p-2",
 )
 # what that leaves out in float64
 GELU_GRADIENT_BEND_LOW = Constant(float32="-0x1.89ab380000000p-56", float64="-0x1.89ab38ff31fd4p-56")
 # the polynomial of its further powers
 #   float64: relative error 2**-59.83
 #   widened: relative error 2**-31.95
+#   narrowed: relative error 2**-24.52
 GELU_GRADIENT_REST = Polynomial(
     float64=(
         "-0x1.3c78877c412ebp-2",
@@ -247,16 +315,28 @@ GELU_GRADIENT_REST = Polynomial(
         "-0x1.07993d7ba7f99p-7",
         "-0x1.690d89287570ep-10",
     ),
+    narrowed=(
+        "-0x1.3c79ec0000000p-2",
+        "0x1.7837320000000p-3",
+        "-0x1.54fdd40000000p-5",
+        "-0x1.de4ef40000000p-6",
+        "0x1.4c32660000000p-6",
+    ),
 )
 
 # --- gelu_tanh ---------------------------------------------------------------------------
 
 # 2 sqrt(2/pi), coarse so that a difference from it is exact
 GELU_TANH_LINEAR_HIGH = Constant(
-    float32="0x1.9884500000000p+0", float64="0x1.9884533d43660p+0", widened="0x1.9884533d43651p+0"
+    float32="0x1.9884500000000p+0",
+    float64="0x1.9884533d43660p+0",
+    widened="0x1.9884533d43651p+0",
+    narrowed="0x1.9884540000000p+0",
 )
 # what GELU_TANH_LINEAR_HIGH leaves out
-GELU_TANH_LINEAR_LOW = Constant(float32="0x1.9ea1b20000000p-23", float64="-0x1.ee5e069875fe9p-49")
+GELU_TANH_LINEAR_LOW = Constant(
+    float32="0x1.9ea1b20000000p-23", float64="-0x1.ee5e069875fe9p-49", narrowed="-0x1.8579360000000p-25"
+)
 # 2 sqrt(2/pi) * 0.044715
 GELU_TANH_CUBIC_HIGH = Constant(float32="0x1.2444f20000000p-4", float64="0x1.2444f2a4d8b4bp-4")
 # what GELU_TANH_CUBIC_HIGH leaves out

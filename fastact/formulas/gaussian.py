@@ -60,7 +60,7 @@ from .elementary import (
     sum_rest,
     widened_exponential_multiple,
 )
-from .primitives import Constant, absolute, copysign, correction, multiply_subtract, power_of_two
+from .primitives import Constant, absolute, cancellation, copysign, correction, multiply_subtract, power_of_two
 
 # a (1 - Phi(a)) rounds to 0 above, and the rational functions were fitted up to here
 GELU_CUT = Constant(float32="0x1.d33334p+3", float64="0x1.399999999999ap+5", widened="0x1.d33334p+3")  # 14.6, 39.2
@@ -139,7 +139,7 @@ def gelu_gradient(x):
     remainder = negative_half_square_remainder(a, shifted)
     tail = power * (1.0 + remainder)
     from_high = GELU_ZERO_HIGH - a
-    from_zero = from_high + correction(GELU_ZERO_LOW)
+    from_zero = from_high + cancellation(GELU_ZERO_LOW)
     bottom = a + NORMAL_TAIL_CENTRE
     mapped = a / bottom
     q = mapped - 0.375
@@ -201,10 +201,10 @@ def gelu_tanh_gradient(x):
     square = a * a
     factor = gelu_tanh_factor(square)
     argument = a * factor
-    error = correction(gelu_tanh_argument_error(a, square, factor, argument))
+    error = cancellation(gelu_tanh_argument_error(a, square, factor, argument))
     shifted = nearest_exponent(GELU_TANH_PIVOT_COARSE - argument)
     reduced = reduced_difference(GELU_TANH_PIVOT_COARSE, GELU_TANH_PIVOT_MIDDLE, argument, shifted)
-    low = correction(GELU_TANH_PIVOT_LOW - error)
+    low = cancellation(GELU_TANH_PIVOT_LOW - error)
     r = reduced + low
     tail = scaled_exponential_from(r, shifted, GELU_TANH_PIVOT_EXP)
     to_place = GELU_TANH_PLACE - a

@@ -16,6 +16,7 @@ __all__ = [
     "Constant",
     "Polynomial",
     "absolute",
+    "cancellation",
     "copysign",
     "correction",
     "multiply_subtract",
@@ -30,26 +31,40 @@ class Constant(float):
     float64: float
     #: In float64 arithmetic for a float32 result (lowering.py).
     widened: float
+    #: In float32 arithmetic for a result of 16 bits.
+    narrowed: float
 
-    def __new__(cls, *, float32: str, float64: str, widened: str | None = None) -> Constant:
+    def __new__(
+        cls, *, float32: str, float64: str, widened: str | None = None, narrowed: str | None = None
+    ) -> Constant:
         self = super().__new__(cls, float.fromhex(float64))
         self.float32 = float.fromhex(float32)
         self.float64 = float.fromhex(float64)
         self.widened = float.fromhex(widened or float64)
+        self.narrowed = float.fromhex(narrowed or float32)
         return self
 
 
 class Polynomial:
     """Coefficients from the constant term up, for each precision; calling it evaluates by Horner's rule.
 
-    ``widened`` is a shorter polynomial for float64 arithmetic whose result is rounded to float32.  Formulas that are
-    always widened need none for ``float32``.
+    ``widened`` is a shorter polynomial for float64 arithmetic whose result is rounded to float32, ``narrowed`` the
+    shortest, for float32 arithmetic whose result is rounded to 16 bits.  Formulas that are always widened need none for
+    ``float32``.
     """
 
-    def __init__(self, *, float64: tuple[str, ...], widened: tuple[str, ...], float32: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        float64: tuple[str, ...],
+        widened: tuple[str, ...],
+        narrowed: tuple[str, ...],
+        float32: tuple[str, ...] = (),
+    ) -> None:
         self.float32 = tuple(float.fromhex(c) for c in float32)
         self.float64 = tuple(float.fromhex(c) for c in float64)
         self.widened = tuple(float.fromhex(c) for c in widened)
+        self.narrowed = tuple(float.fromhex(c) for c in narrowed)
 
     def __call__(self, x: float) -> float:
         result = self.float64[-1]
@@ -92,11 +107,20 @@ def multiply_subtract(a: float, b: float, c: float) -> float:
 
 
 def correction(x: float) -> float:
-    """What earlier roundings took: x itself, and nothing in widened arithmetic, where they are far too small.
+    """What earlier roundings took: x itself, and nothing in widened and narrowed arithmetic, where they are too small.
 
     The terms that only serve to compute it vanish with it (lowering.py).
     """
     return x
 
 
-PRIMITIVES = (absolute, copysign, power_of_two, multiply_subtract, correction)
+def cancellation(x: float) -> float:
+    """A correction that narrowed arithmetic keeps, because numbers that nearly cancel would leave little but roundings.
+
+    So beside a zero of a derivative, where its rounding, or that of what is subtracted from it, may be a thousandth of
+    the difference.
+    """
+    return x
+
+
+PRIMITIVES = (absolute, copysign, power_of_two, multiply_subtract, correction, cancellation)

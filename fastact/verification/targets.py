@@ -40,11 +40,13 @@ def available() -> tuple[str, ...]:
 def contender(subject: Subject, target: str, form: Format) -> Contender:
     """A call of the function that this target serves; only inside `kept`."""
     function = subject.callable
-    precision = 1 if form.name == "float64" else 0
     backend = dispatch.BACKENDS.index("numba" if target == "numba" else "cython")
     module = numba_kernels if target == "numba" else cython_kernels
-    loop, dtype = f"{subject.row.name}_{function.direction}", dispatch.DTYPES[precision]
-    address = numba_kernels.kernel(loop, dtype) if target == "numba" else cython_kernels.kernels_of(target)[loop, dtype]
+    loop, kind = f"{subject.row.name}_{function.direction}", dispatch.DTYPES.index(form.name)
+    if target == "numba":
+        address = numba_kernels.kernel(loop, form.name)
+    else:
+        address = cython_kernels.kernels_of(target)[loop, form.name]
     ones = np.ones(0, form.dtype)
     out = np.empty(0, form.dtype)
 
@@ -52,8 +54,8 @@ def contender(subject: Subject, target: str, form: Format) -> Contender:
         nonlocal ones, out
         if ones.size != x.size:
             ones, out = np.ones(x.size, form.dtype), np.empty(x.size, form.dtype)
-        function.supply(backend, precision, address, module.DISTINCT)
-        function.activate(backend, precision)
+        function.supply(backend, kind, address, module.DISTINCT)
+        function.activate(backend, kind)
         arrays = (x,) if subject.is_value else (ones, x)
         # not what it returns: prelu's gradient comes with that of its weight
         function(*arrays, *subject.parameters, out=out)
@@ -71,8 +73,8 @@ def kept() -> Iterator[None]:
     finally:
         if cython_kernels.unavailable() is None:
             for function in dispatch.FUNCTIONS.values():
-                for precision, dtype in enumerate(dispatch.DTYPES):
+                for kind, dtype in enumerate(dispatch.DTYPES):
                     address = cython_kernels.kernel(f"{function.row.name}_{function.direction}", dtype)
-                    function.supply(dispatch.BACKENDS.index("cython"), precision, address, cython_kernels.DISTINCT)
+                    function.supply(dispatch.BACKENDS.index("cython"), kind, address, cython_kernels.DISTINCT)
         with dispatch.use_backend(dispatch.get_backend()):
             pass

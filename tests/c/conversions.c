@@ -1,21 +1,22 @@
-/* src_cy/elements.h between float32 and the 16-bit types, in whatever floating-point mode the caller asks for:
- * test_bfloat16.py calls it through ctypes. */
-#include "elements.h"
+/* src_cy/halves.h in the instructions that this is compiled for, in whatever floating-point mode the caller asks for:
+ * test_bfloat16.py calls it through ctypes.  Counts are multiples of FASTACT_GRANULE. */
+#include "halves.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
-enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZERO = 0x0040 };
+enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZERO = 0x0040, ROUNDING = 0x6000 };
 #endif
 
-static unsigned int enter(int flushing)
+/* With `rounding` 0 to nearest, 1 down, 2 up, 3 toward zero. */
+static unsigned int enter(int flushing, int rounding)
 {
 #if defined(__x86_64__)
     unsigned int before = _mm_getcsr();
-    if (flushing)
-        _mm_setcsr(before | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO);
+    _mm_setcsr((before & ~(unsigned int)ROUNDING) | (unsigned int)rounding << 13 |
+               (flushing ? FLUSH_TO_ZERO | DENORMALS_ARE_ZERO : 0));
     return before;
 #else
-    return (unsigned int)flushing;
+    return (unsigned int)flushing + (unsigned int)rounding;
 #endif
 }
 
@@ -28,16 +29,21 @@ static void leave(unsigned int before)
 #endif
 }
 
-void widen(int kind, const char *array, ptrdiff_t step, ptrdiff_t count, char *buffer, int flushing)
-{
-    unsigned int before = enter(flushing);
-    fastact_gather(kind, array, step, count, buffer);
-    leave(before);
-}
+#define DEFINE(dtype)                                                                                                  \
+    void widen_##dtype(const uint16_t *halves, float *numbers, ptrdiff_t count, int flushing, int rounding)           \
+    {                                                                                                                 \
+        unsigned int before = enter(flushing, rounding);                                                              \
+        for (ptrdiff_t i = 0; i < count; i += FASTACT_GRANULE)                                                        \
+            fastact_widen_granule_##dtype(halves + i, numbers + i);                                                   \
+        leave(before);                                                                                                \
+    }                                                                                                                 \
+    void narrow_##dtype(const float *numbers, uint16_t *halves, ptrdiff_t count, int flushing, int rounding)          \
+    {                                                                                                                 \
+        unsigned int before = enter(flushing, rounding);                                                              \
+        for (ptrdiff_t i = 0; i < count; i += FASTACT_GRANULE)                                                        \
+            fastact_narrow_granule_##dtype(numbers + i, halves + i);                                                  \
+        leave(before);                                                                                                \
+    }
 
-void narrow(int kind, const char *buffer, ptrdiff_t count, char *array, ptrdiff_t step, int flushing)
-{
-    unsigned int before = enter(flushing);
-    fastact_scatter(kind, buffer, count, array, step);
-    leave(before);
-}
+DEFINE(float16)
+DEFINE(bfloat16)

@@ -1,0 +1,189 @@
+/* float16 and bfloat16 to float32 and back, FASTACT_GRANULE numbers at a time, in the instructions that the file is
+ * compiled for: what a kernel of such numbers does before and after its float32 arithmetic.
+ *
+ * A granule is one register of AVX-512, so that compilers keep the numbers between in registers: the arrays in which
+ * kernels hand them over never reach memory.  Widening is exact; narrowing rounds once, to nearest even, whatever the
+ * rounding mode.  Subnormals are kept whatever the flush-to-zero mode: F16C's instructions disregard that mode where
+ * halves are concerned, and the rest is integer arithmetic.  (vcvtneps2bf16 flushes, and is not used.)  A NaN stays a NaN
+ * of its sign, and narrowed is a quiet one that keeps the upper bits of its payload.
+ */
+#ifndef FASTACT_HALVES_H
+#define FASTACT_HALVES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef FASTACT_NO_PYTHON
+#define FASTACT_NO_PYTHON
+#endif
+#include "fastact.h" /* FASTACT_GRANULE */
+
+#if defined(__AVX2__) && defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+static inline float fastact_float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t fastact_bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline float fastact_widen_float16(uint16_t half)
+{
+    uint32_t magnitude = half & 0x7fffu;
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t normal = (magnitude << 13) + (112u << 23);                      /* exponent bias 15 -> 127 */
+    uint32_t special = (magnitude << 13) | 0x7f800000u;                      /* inf and NaN */
+    uint32_t tiny = fastact_bits_of_float((float)(int32_t)magnitude * 0x1p-24f); /* subnormals count in 2**-24 */
+    uint32_t bits = magnitude >= 0x7c00u ? special : (magnitude < 0x400u ? tiny : normal);
+    return fastact_float_of_bits(bits | sign);
+}
+
+static inline uint16_t fastact_narrow_float16(float value)
+{
+    uint32_t bits = fastact_bits_of_float(value);
+    uint32_t sign = bits & 0x80000000u;
+    uint32_t magnitude = bits ^ sign;
+    /* below 2**-14: adding 0.5 leaves the multiple of 2**-24, rounded to nearest even, in the low bits */
+    uint32_t tiny = fastact_bits_of_float(fastact_float_of_bits(magnitude) + 0.5f) - 0x3f000000u;
+    uint32_t normal = (magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    uint32_t special = magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : 0x7c00u;
+    uint32_t half = magnitude >= 0x477ff000u ? special : (magnitude < 0x38800000u ? tiny : normal); /* 65520, 2**-14 */
+    return (uint16_t)(half | (sign >> 16));
+}
+
+/* bfloat16 is the upper half of a float32, subnormals and NaN included. */
+static inline float fastact_widen_bfloat16(uint16_t half) { return fastact_float_of_bits((uint32_t)half << 16); }
+
+static inline uint16_t fastact_narrow_bfloat16(float value)
+{
+    uint32_t bits = fastact_bits_of_float(value);
+    uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u); /* from the largest number on it carries into infinity */
+    uint32_t quiet = bits | 0x400000u;                       /* or a NaN might lose all that tells it from infinity */
+    return (uint16_t)(((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded) >> 16);
+}
+
+#if defined(__AVX512F__)
+
+static inline void fastact_widen_granule_float16(const uint16_t *halves, float *numbers)
+{
+    _mm512_storeu_ps(numbers, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves)));
+}
+
+static inline void fastact_narrow_granule_float16(const float *numbers, uint16_t *halves)
+{
+    __m256i narrow = _mm512_cvtps_ph(_mm512_loadu_ps(numbers), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256((__m256i *)halves, narrow);
+}
+
+static inline void fastact_widen_granule_bfloat16(const uint16_t *halves, float *numbers)
+{
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)halves));
+    _mm512_storeu_si512(numbers, _mm512_slli_epi32(wide, 16));
+}
+
+/* For relu 0.050 ns per number, of which 0.016 are reading and writing.  With a comparison and a masked choice for NaN,
+ * instead of the "fixup", 0.054; with a shift and a conversion to 16 bits, instead of the permutation, 0.054; both, 0.060. */
+static inline void fastact_narrow_granule_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m512i upper_halves = _mm512_set_epi16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 31, 29, 27, 25, 23, 21, 19, 17,
+                                            15, 13, 11, 9, 7, 5, 3, 1);
+    /* for each class of number, four bits: 2, the number itself as a quiet NaN, for the two kinds of NaN, which are the
+     * lowest classes; 0, leave what is there, for all others */
+    __m512i only_nan = _mm512_set1_epi32(0x22);
+    __m512 number = _mm512_loadu_ps(numbers);
+    __m512i bits = _mm512_castps_si512(number);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __m512 fixed = _mm512_fixupimm_ps(_mm512_castsi512_ps(rounded), number, only_nan, 0);
+    __m512i packed = _mm512_permutexvar_epi16(upper_halves, _mm512_castps_si512(fixed));
+    _mm256_storeu_si256((__m256i *)halves, _mm512_castsi512_si256(packed));
+}
+
+#elif defined(__AVX2__) && defined(__F16C__)
+
+static inline void fastact_widen_granule_float16(const uint16_t *halves, float *numbers)
+{
+    _mm256_storeu_ps(numbers, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves)));
+    _mm256_storeu_ps(numbers + 8, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + 8))));
+}
+
+static inline void fastact_narrow_granule_float16(const float *numbers, uint16_t *halves)
+{
+    __m128i low = _mm256_cvtps_ph(_mm256_loadu_ps(numbers), _MM_FROUND_TO_NEAREST_INT);
+    __m128i high = _mm256_cvtps_ph(_mm256_loadu_ps(numbers + 8), _MM_FROUND_TO_NEAREST_INT);
+    _mm_storeu_si128((__m128i *)halves, low);
+    _mm_storeu_si128((__m128i *)(halves + 8), high);
+}
+
+static inline void fastact_widen_granule_bfloat16(const uint16_t *halves, float *numbers)
+{
+    __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)halves));
+    __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(halves + 8)));
+    _mm256_storeu_ps(numbers, _mm256_castsi256_ps(_mm256_slli_epi32(low, 16)));
+    _mm256_storeu_ps(numbers + 8, _mm256_castsi256_ps(_mm256_slli_epi32(high, 16)));
+}
+
+/* Eight numbers rounded to bfloat16, each in the lower half of its 32 bits. */
+static inline __m256i fastact_rounded_to_bfloat16(__m256 number)
+{
+    __m256i bits = _mm256_castps_si256(number);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    __m256 is_nan = _mm256_cmp_ps(number, number, _CMP_UNORD_Q);
+    __m256 chosen = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), is_nan);
+    return _mm256_srli_epi32(_mm256_castps_si256(chosen), 16);
+}
+
+static inline void fastact_narrow_granule_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m256i low = fastact_rounded_to_bfloat16(_mm256_loadu_ps(numbers));
+    __m256i high = fastact_rounded_to_bfloat16(_mm256_loadu_ps(numbers + 8));
+    /* packs within each half of the register; the two middle quarters change places afterwards */
+    __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
+    _mm256_storeu_si256((__m256i *)halves, packed);
+}
+
+#else /* what every compiler makes SIMD of, on any CPU */
+
+#define FASTACT_CONVERT_GRANULE(from_type, from, convert, to_type, to)                                                 \
+    for (int i = 0; i < FASTACT_GRANULE; i++) {                                                                       \
+        from_type before;                                                                                             \
+        memcpy(&before, (from) + i, sizeof before);                                                                   \
+        to_type after = convert(before);                                                                              \
+        memcpy((to) + i, &after, sizeof after);                                                                       \
+    }
+
+static inline void fastact_widen_granule_float16(const uint16_t *halves, float *numbers)
+{
+    FASTACT_CONVERT_GRANULE(uint16_t, halves, fastact_widen_float16, float, numbers)
+}
+
+static inline void fastact_narrow_granule_float16(const float *numbers, uint16_t *halves)
+{
+    FASTACT_CONVERT_GRANULE(float, numbers, fastact_narrow_float16, uint16_t, halves)
+}
+
+static inline void fastact_widen_granule_bfloat16(const uint16_t *halves, float *numbers)
+{
+    FASTACT_CONVERT_GRANULE(uint16_t, halves, fastact_widen_bfloat16, float, numbers)
+}
+
+static inline void fastact_narrow_granule_bfloat16(const float *numbers, uint16_t *halves)
+{
+    FASTACT_CONVERT_GRANULE(float, numbers, fastact_narrow_bfloat16, uint16_t, halves)
+}
+
+#endif
+
+#endif
