@@ -96,11 +96,14 @@ def kernels_of(level):
 
 
 def simd_loop(instructions):
-    """The body of the loop that works on packed registers only and does the most of it per pass."""
+    """The body of the loop that works on packed registers only and does the most of it per pass.
+
+    It may compare a parameter, which a kernel of 16 bits does once per pass.
+    """
     bodies = [
         (counts["packed"], body)
         for body in loops_of(instructions)
-        for counts in [Counter(_kind(i) for i in body)]
+        for counts in [Counter(_kind(i) for i in body if not re.match("v?u?comis", i[1]))]
         if counts["packed"] and not counts["scalar"]
     ]
     if not bodies:
@@ -122,6 +125,14 @@ def elements_per_pass(body, dtype):
             steps[step[2]] += value if mnemonic == "add" else -value
     stores = [STORE.match(operands) for _, mnemonic, operands in body if "mov" in mnemonic]
     lengths = {steps[store[1]] + steps[store[2]] * int(store[3] or 1) for store in stores if store} - {0}
+    if dtype in ("float16", "bfloat16"):
+        # their loops make every address anew, so what is stored to each array is added up instead
+        stored = Counter()
+        for store in filter(None, stores):
+            if store[1] not in ("%rsp", "%rbp"):
+                stored[store[1], store[2]] += {"x": 16, "y": 32, "z": 64}[store[0][1]]
+        # the most: the stack may be addressed through another register than its own
+        lengths = {max(stored.values())} if stored else set()
     if len(lengths) != 1:
         raise ValueError(f"a pass goes on by {sorted(lengths) or 'nothing'}; accepted: one number of bytes")
     return lengths.pop() // {"float32": 4, "float64": 8}.get(dtype, 2)

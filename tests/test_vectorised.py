@@ -44,8 +44,8 @@ def test_paced_loops_take_several_vectors(level):
     for name, instructions in kernels_of(level).items():
         dtype = name.rsplit("_", 1)[1]
         beat = beats.get(name, {"float32": 8, "float64": 16}.get(dtype, 0))
-        taken = elements_per_pass(simd_loop(instructions), dtype)
-        if beat and taken != REGISTER_BITS[level] // beat:
+        taken = elements_per_pass(simd_loop(instructions), dtype) if beat else 0
+        if taken != (REGISTER_BITS[level] // beat if beat else 0):
             wrong.append((name, beat, taken))
     assert wrong == []
 
