@@ -81,6 +81,32 @@ static inline double fastact_round_to_float32(double number)
     return rounded;
 }
 
+/* Cut off after float32's bits, with an odd last bit wherever something was: rounding that to 16 bits is to round once,
+ * because no tie arises that was none. */
+static inline float fastact_round_to_odd(double number)
+{
+    float nearest = (float)fastact_round_to_float32(number);
+    uint32_t bits = fastact_bits_of_float(nearest);
+    if (nearest == number || number != number)
+        return nearest;
+    bits -= (nearest < 0 ? -nearest : nearest) > (number < 0 ? -number : number);
+    return fastact_float_of_bits(bits | 1u);
+}
+
+/* A double as one element, rounded once. */
+static inline void fastact_store(int kind, double number, char *element)
+{
+    float single = (float)fastact_round_to_float32(number);
+    uint16_t half = kind == FASTACT_FLOAT16 ? fastact_narrow_float16(fastact_round_to_odd(number))
+                                            : fastact_narrow_bfloat16(fastact_round_to_odd(number));
+    if (kind == FASTACT_FLOAT64)
+        memcpy(element, &number, sizeof number);
+    else if (kind == FASTACT_FLOAT32)
+        memcpy(element, &single, sizeof single);
+    else
+        memcpy(element, &half, sizeof half);
+}
+
 #define FASTACT_MOVE(type, from, from_step, to, to_step)                                                   \
     for (ptrdiff_t i = 0; i < count; i++) {                                                                           \
         type element;                                                                                                 \
