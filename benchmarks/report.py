@@ -95,13 +95,13 @@ def report(result):
     return "\n\n".join(parts) + "\n"
 
 
-def put_into(path, text):
+def put_into(path, text, begin=BEGIN, end=END):
     """Replace what stands between the markers."""
     before = path.read_text(encoding="utf-8")
-    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
-        raise ValueError(f"--into: got {path}; accepted: a file with one line {BEGIN} and, after it, one line {END}")
-    head, _, rest = before.partition(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
+        raise ValueError(f"--into: got {path}; accepted: a file with one line {begin} and, after it, one line {end}")
+    head, _, rest = before.partition(begin)
+    path.write_text(f"{head}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def main(arguments=None):

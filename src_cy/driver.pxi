@@ -17,6 +17,9 @@ cdef extern from "pool.h" nogil:
     int pool_start "fastact_pool_start"(int cores)
     int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads, bint lengthy)
     int has_threads "fastact_has_threads"()
+    int cores "fastact_cores"()
+    int caller_enters "fastact_caller_enters"(int *forks)
+    void caller_leaves "fastact_caller_leaves"(int forks)
 
 cdef extern from "elements.h" nogil:
     enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
@@ -190,7 +193,10 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     # more chunks than threads, so that a thread that comes late or is slow costs little, but none so small that
     # claiming it shows
     cdef Py_ssize_t shortest = max(<Py_ssize_t> 512, parallel_from // CHUNKS_PER_THRESHOLD)
-    cdef Py_ssize_t chunks = min(min(CHUNKS_PER_THREAD * threads, job.n // shortest), <Py_ssize_t> FASTACT_MAX_CHUNKS)
+    cdef Py_ssize_t chunks = min(CHUNKS_PER_THREAD * threads, job.n // shortest)
+    # and twice as many where each is still a threshold of work: a thread that had to be woken comes 10 to 20 us late
+    chunks = max(chunks, min(2 * CHUNKS_PER_THREAD * threads, job.n // max(<Py_ssize_t> 512, parallel_from)))
+    chunks = min(chunks, <Py_ssize_t> FASTACT_MAX_CHUNKS)
     if chunks < 2:
         return 1
     # a multiple of the widest cache line, so that two threads do not write to one
@@ -210,7 +216,8 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
     cdef Scalars params
     cdef Job job
     cdef fp_state caller
-    cdef int k, threads = 1
+    cdef int k, threads = 1, forks = 0, others
+    cdef bint large
     if n <= 0:
         return 0
     if kernel is NULL:
@@ -223,7 +230,12 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
-    if (most_threads > 1 and n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
+    large = n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
+    if large:
+        # what other callers compute at the same time keeps as many cores busy
+        others = caller_enters(&forks) - 1
+        most_threads = min(most_threads, max(1, cores() - others)) if others else most_threads
+    if (large and most_threads > 1
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
@@ -233,6 +245,8 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             run_rows(kernel, entry, kind, data, steps, rows, 0, n, &params)
         elif not run_short(kernel, entry, kind, data, steps, n, &params):
             run_range(kernel, entry, kind, data, steps, 0, n, &params)
+    if large:
+        caller_leaves(forks)
     fp_leave(caller)
     return threads
 
