@@ -101,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     torch.set_num_threads(options.threads)
     fastact.set_num_threads(options.threads)
+    sections.settle(options.threads, 0.1 * options.rounds)
     rows = []
     with torch.inference_mode():
         for size in options.size:

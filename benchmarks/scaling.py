@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw it, too (needs matplotlib)")
     options = parser.parse_args(arguments)
     threads = counts(options.threads)
+    sections.settle(options.threads, 0.02 * options.rounds)
     rows = [
         measured(name, dtype, size, threads, options.rounds)
         for dtype, size, name in itertools.product(options.dtype, options.size, options.function)

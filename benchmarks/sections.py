@@ -9,19 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import report
 
-from fastact import benchmark, get_num_threads
+import fastact
+from fastact import benchmark
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
     """The options that all of them have."""
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--threads", type=int, default=get_num_threads(), help="at most; default: %(default)s")
+    options.add_argument("--threads", type=int, default=fastact.get_num_threads(), help="at most; default: %(default)s")
     options.add_argument("--rounds", type=int, default=rounds, help="in which all take turns; default: %(default)s")
     options.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured there")
     options.add_argument("--into", type=Path, metavar="FILE", help="put the section between its markers there")
@@ -31,6 +34,15 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 def sizes(text: str) -> list[int]:
     """``64Ki,1Mi`` as numbers."""
     return [benchmark.parse_size(word) for word in text.split(",")]
+
+
+def settle(most: int, seconds: float) -> None:
+    """Long calls on all threads, until the system has found each new thread a core: it puts some on the caller's."""
+    x = np.ones(2**22, np.float32)
+    end = time.perf_counter() + seconds
+    with fastact.num_threads(most):
+        while time.perf_counter() < end:
+            fastact.gelu(x, out=x)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,5 +64,9 @@ def finish(
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if options.into:
-        report.put_into(options.into, f"\n{text}\n", f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->")
+        try:
+            report.put_into(options.into, f"\n{text}\n", f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->")
+        except ValueError as problem:
+            print(problem, file=sys.stderr)
+            return 2
     return 0

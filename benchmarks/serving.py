@@ -27,7 +27,7 @@ import sections
 import fastact
 from fastact.contenders import aligned, optional_module, show_size
 
-FUNCTIONS = ("gelu", "silu")
+FUNCTIONS = ("gelu", "silu", "mish")
 #: Requests of a thread before its clock starts: PyTorch makes a team for each thread that calls it.
 UNTIMED = 10
 
@@ -141,6 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     if torch is None:
         print("serving needs PyTorch: pip install torch", file=sys.stderr)
         return 2
+    sections.settle(options.threads, 0.1 * options.rounds)
     rows = [
         measured(torch, name, size, inner, options)
         for name, size, inner in itertools.product(options.function, options.size, sorted({1, options.threads}))
