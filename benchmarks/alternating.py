@@ -13,8 +13,10 @@ meanwhile.  Both work on the same memory, so alternating does not change what th
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +66,13 @@ def measured(theirs: Callable[[], Any], ours: Callable[[], Any], rounds: int, se
     return {name: statistics.median(values) for name, values in zip(names, zip(*found, strict=True), strict=True)}
 
 
+def pin() -> None:
+    """Give this thread the first core, and every other thread of the process the rest (Linux)."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    for thread in map(int, os.listdir("/proc/self/task")):
+        os.sched_setaffinity(thread, {first} if thread == threading.get_native_id() else set(others or [first]))
+
+
 def section(rows: list[dict[str, Any]]) -> str:
     """The table for people."""
     heads = ["PyTorch's operator", "fastact's function", "elements"]
@@ -84,7 +93,8 @@ def section(rows: list[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return "Each alone, and both taking turns, `python benchmarks/alternating.py`:\n\n" + sections.table(heads, lines)
+    command = f"python benchmarks/alternating.py{' --pin' if rows[0]['pinned'] else ''}"
+    return f"Each alone, and both taking turns, `{command}`:\n\n{sections.table(heads, lines)}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,6 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=sections.sizes, default=sections.sizes("256Ki,1Mi"), metavar="N[,N...]")
     parser.add_argument("--edge", type=int, default=512, help="of the matrices; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="each side of a round; default: %(default)s")
+    parser.add_argument(
+        "--pin", action="store_true", help="keep this thread on one core and all others on the rest, for busy machines"
+    )
     options = parser.parse_args(arguments)
     torch = optional_module("torch")
     if torch is None:
@@ -103,6 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
     fastact.set_num_threads(options.threads)
     sections.settle(options.threads, 0.1 * options.rounds)
     rows = []
+    allowed = os.sched_getaffinity(0) if options.pin else set()
+    if options.pin:
+        torch.relu(torch.ones(2**20))  # makes its threads
+        pin()
     with torch.inference_mode():
         for size in options.size:
             x, out = aligned(size, "float32"), aligned(size, "float32")
@@ -113,7 +130,9 @@ def main(arguments: list[str] | None = None) -> int:
                 row = measured(theirs[operator], lambda: function(x, out=out), options.rounds, options.seconds)  # noqa: B023
                 for side in ("torch", "fastact"):
                     row[f"{side}_ratio"] = row[f"{side}_alternating"] / row[f"{side}_alone"]
-                rows.append({"operator": operator, "function": name, "size": size, **row})
+                rows.append({"operator": operator, "function": name, "size": size, "pinned": options.pin, **row})
+    if options.pin:
+        os.sched_setaffinity(0, allowed)
     return sections.finish(options, "alternating", rows, section)
 
 

@@ -69,12 +69,12 @@ cdef object general_call = None
 cdef object documentation = None
 cdef object embedding = None
 
-include "driver.pxi"
-include "ufuncs.pxi"
-
 cdef enum:
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
     RELEASE_GIL_FROM = 8192
+
+include "driver.pxi"
+include "ufuncs.pxi"
 
 cdef dict ACCEPTS = {
     "a finite number": ACCEPTS_FINITE,

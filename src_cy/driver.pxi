@@ -217,7 +217,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
     cdef Job job
     cdef fp_state caller
     cdef int k, threads = 1, forks = 0, others
-    cdef bint large
+    cdef bint divisible, takes_turns
     if n <= 0:
         return 0
     if kernel is NULL:
@@ -230,12 +230,14 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
-    large = n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
-    if large:
+    divisible = n >= entry.parallel_from[precision] and not runs_python(entry, kernel, precision)
+    # with fewer elements this thread may hold the GIL, with which it must not wait for its turn
+    takes_turns = divisible and n >= RELEASE_GIL_FROM
+    if takes_turns:
         # what other callers compute at the same time keeps as many cores busy
         others = caller_enters(&forks) - 1
         most_threads = min(most_threads, max(1, cores() - others)) if others else most_threads
-    if (large and most_threads > 1
+    if (divisible and most_threads > 1
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
@@ -245,7 +247,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             run_rows(kernel, entry, kind, data, steps, rows, 0, n, &params)
         elif not run_short(kernel, entry, kind, data, steps, n, &params):
             run_range(kernel, entry, kind, data, steps, 0, n, &params)
-    if large:
+    if takes_turns:
         caller_leaves(forks)
     fp_leave(caller)
     return threads

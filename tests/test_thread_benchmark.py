@@ -37,7 +37,7 @@ def numbers(value):
     """All numbers in a row, however deep."""
     if isinstance(value, dict):
         return [number for part in value.values() for number in numbers(part)]
-    return [value] if isinstance(value, (int, float)) else []
+    return [value] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 
 @EVERY
@@ -66,6 +66,14 @@ def test_refuses_a_page_without_its_markers(name, tmp_path):
     assert ended.returncode == 2
     assert f"<!-- {name}:begin -->" in ended.stderr
     assert page.read_text() == "nothing here\n"
+
+
+@TORCH
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are pinned on Linux only")
+def test_alternating_pins():
+    ended = run("alternating", "--pin")
+    assert ended.returncode == 0, ended.stderr
+    assert "alternating.py --pin`" in ended.stdout
 
 
 def test_scaling_draws(tmp_path):
