@@ -226,5 +226,10 @@ def call_row(case: Case, with_peers: bool, rounds: int | None) -> dict[str, floa
     with same_threads(1, with_peers):
         samples = measure(row, rounds)
     ns = {label.partition(".")[0] if label != "np.tanh" else label: min(taken) for label, taken in samples.items()}
-    facts = {"function": case.function, "dtype": case.dtype, "size": case.size, "mode": case.mode}
+    facts: dict[str, float | str] = {
+        "function": case.function,
+        "dtype": case.dtype,
+        "size": case.size,
+        "mode": case.mode,
+    }
     return {**facts, "beyond_empty": ns["fastact"] - ns["empty"], **ns}
