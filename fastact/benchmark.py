@@ -33,6 +33,9 @@ DTYPES = ("float32", "float64")
 #: Distributions whose versions belong to a result.
 _VERSIONED = ("numpy", "scipy", "torch", "numba")
 
+#: Elements, without --calls and with it.
+_DEFAULT_SIZE = ((65536,), (CALL_SIZE,))
+
 
 def parse_size(text: str) -> int:
     """Number of elements: ``1000``, ``64Ki``, ``1Mi``."""
@@ -99,8 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{lists}; default: float32",
     )  # fmt: skip
     parser.add_argument(
-        "--size", type=lambda text: tuple(parse_size(word) for word in text.split(",")), default=(65536,),
-        metavar="N[,N...]", help="elements, as in 1000, 64Ki, 1Mi; default: 64Ki",
+        "--size", type=lambda text: tuple(parse_size(word) for word in text.split(",")), default=None,
+        metavar="N[,N...]", help=f"elements, as in 1000, 64Ki, 1Mi; default: 64Ki, with --calls {CALL_SIZE}",
     )  # fmt: skip
     parser.add_argument(
         "--mode", type=_listed("mode", MODES), default=("reused",), help=f"where the result goes: {', '.join(MODES)}; "
@@ -113,19 +116,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured there")
     parser.add_argument("--no-peers", action="store_true", help="leave NumPy, SciPy and PyTorch out")
     parser.add_argument(
-        "--calls", action="store_true", help=f"the cost of a call instead: {CALL_SIZE} float32, one thread"
+        "--calls", action="store_true", help="the cost of a call instead, on one thread, beside an empty call"
     )
 
 
 def cases_of(arguments: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for, in the order of the catalogue's rows."""
     names = list(BY_NAME)
+    sizes = arguments.size or _DEFAULT_SIZE[arguments.calls]
     if arguments.activations and "all" not in arguments.activations:
         names = list(dict.fromkeys(arguments.activations))
     return [
         Case(name, direction, dtype, size, mode, arguments.threads)
         for name, dtype, size, mode, direction in itertools.product(
-            names, arguments.dtype, arguments.size, arguments.mode, arguments.direction
+            names, arguments.dtype, sizes, arguments.mode, arguments.direction
         )
         if direction in BY_NAME[name].directions
     ]
@@ -194,7 +198,7 @@ def run(arguments: argparse.Namespace) -> int:
     result: dict[str, Any] = {"machine": machine(), "rows": [], "calls": []}
     console = Console(stderr=True)
     if arguments.calls:
-        cases = [case._replace(size=CALL_SIZE, mode="reused", dtype="float32", threads=1) for case in cases]
+        cases = [case._replace(threads=1) for case in cases]
         unique = list(dict.fromkeys(cases))
         result["calls"] = [
             call_row(case, with_peers, arguments.rounds)

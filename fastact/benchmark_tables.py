@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .cases import show_size
-from .measurement import CALL_SIZE, Figure, Row
+from .measurement import Figure, Row
 
 _PEOPLE = {"numpy": "NumPy/SciPy", "torch": "PyTorch"}
 _NARROWEST_TABLE = 180
@@ -72,9 +72,17 @@ def print_calls(rows: Sequence[dict[str, float | str]]) -> None:
     labels = {"fastact": "fastact", "beyond_empty": "beyond an empty call", "empty": "empty call", "np.tanh": "np.tanh"}
     labels |= _PEOPLE
     kept = [label for label in labels if any(label in row for row in rows)]
-    lines = [[str(row["function"]), *(f"{row[label]:.0f}" if label in row else "" for label in kept)] for row in rows]
-    title = f"ns per call, {CALL_SIZE} float32, 1 thread, output reused"
-    _print_table(title, ["function", *(labels[label] for label in kept)], lines, [])
+    lines = [
+        [
+            *(str(row[name]) for name in ("function", "dtype")),
+            show_size(int(row["size"])),
+            str(row["mode"]),
+            *(f"{row[label]:.0f}" if label in row else "" for label in kept),
+        ]
+        for row in rows
+    ]
+    heads = ["function", "dtype", "elements", "output", *(labels[label] for label in kept)]
+    _print_table("ns per call, 1 thread", heads, lines, [])
 
 
 def _print_table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> None:

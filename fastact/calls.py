@@ -7,34 +7,59 @@ ufunc does with overlapping operands is NumPy's rule: as if they had been copied
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core, dispatch
-from .dtypes import SUPPORTED, as_floats, common_dtype, computed_name, is_supported, rounded
+from .dtypes import FLOATS, SUPPORTED, as_floats, common_dtype, computed_name, is_supported, rounded
 from .exchange import as_array, as_output
 
 #: Keywords that go to the ufunc as they are.
 UFUNC_KEYWORDS = frozenset({"where", "casting", "order", "dtype", "subok", "signature", "sig"})
+#: Types without an array protocol of their own, by far the most frequent ones.
+_PLAIN = frozenset({np.ndarray, float, int, bool, list, tuple, type(None)})
+_WEAK = frozenset({bool, int, float})
+
+
+class _Signature(NamedTuple):
+    """What _bind must know of a function, found once: that took a fifth of every call."""
+
+    #: All parameters but the axis, in the order of the ufunc's inputs.
+    names: tuple[str, ...]
+    #: All that may be given by position.
+    positional: tuple[str, ...]
+    defaults: dict[str, float]
+
+
+@cache
+def _signature(function: _core.ElementwiseFunction) -> _Signature:
+    names = (*function.array_names, *function.operand_names, *function.scalar_names)
+    positional = (*names, "axis") if function.operand_names else names
+    return _Signature(names, positional, {p.name: p.default for p in function.row.parameters if p.default is not None})
 
 
 def general_call(function: _core.ElementwiseFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One call of a public function, any arguments."""
     given, out, axis, options = _bind(function, args, kwargs)
-    n_arrays, n_inputs = len(function.array_names), len(function.array_names) + len(function.operand_names)
-    if any(_overrides(value) for value in (*given, *(out or ()))):
+    n_arrays = len(function.array_names)
+    n_inputs = n_arrays + len(function.operand_names)
+    if any(map(_overrides, given)) or (out and any(map(_overrides, out))):
         # somebody else's array type: its own protocol calls the ufunc back on what it holds
         scalars = [function.check_scalar(k, value, True) for k, value in enumerate(given[n_inputs:])]
         if out:
             options["out"] = out + (None,) * (function.ufunc.nout - len(out))
         return function.ufunc(*given[:n_inputs], *scalars, **options)
 
-    was_scalar = not any(isinstance(value, np.ndarray) for value in given[:n_inputs])
+    was_scalar = True
+    for value in given[:n_inputs]:
+        was_scalar = was_scalar and not isinstance(value, np.ndarray)
     inputs = _checked_inputs(function, given[:n_inputs])
-    computed = computed_name(np.dtype(options.get("dtype") or common_dtype(inputs)))
-    is_double = computed == "float64"
-    scalars = [function.check_scalar(k, value, is_double) for k, value in enumerate(given[n_inputs:])]
+    computed = computed_name(_computed_dtype(inputs, options))
+    scalars = given[n_inputs:]
+    if scalars:
+        scalars = [function.check_scalar(k, value, computed == "float64") for k, value in enumerate(scalars)]
     function.prepare(dispatch.DTYPES.index(computed))
     arrays, operands = inputs[:n_arrays], inputs[n_arrays:]
     if operands:
@@ -54,8 +79,7 @@ def _bind(
     function: _core.ElementwiseFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[Any], tuple[Any, ...] | None, int, dict[str, Any]]:
     """The arguments in the order of the ufunc's inputs, the outputs, the axis, and what is for the ufunc."""
-    names = (*function.array_names, *function.operand_names, *function.scalar_names)
-    positional = (*names, "axis") if function.operand_names else names
+    names, positional, defaults = _signature(function)
     if len(args) > len(positional):
         raise TypeError(f"{function.name}: got {len(args)} positional arguments; accepted: {', '.join(positional)}")
     values = dict(zip(positional, args, strict=False))
@@ -73,7 +97,6 @@ def _bind(
         else:
             accepted = ", ".join([*positional, "out", *sorted(UFUNC_KEYWORDS)])
             raise TypeError(f"{function.name}: got an unknown argument {name!r}; accepted: {accepted}")
-    defaults = {p.name: p.default for p in function.row.parameters if p.default is not None}
     missing = [name for name in names if name not in values and name not in defaults]
     if missing:
         raise TypeError(f"{function.name}: {', '.join(missing)}: missing")
@@ -85,7 +108,7 @@ def _as_outputs(function: _core.ElementwiseFunction, out: Any) -> tuple[Any, ...
     if out is None:
         return None
     outputs = out if isinstance(out, tuple) else (out,)
-    outputs = tuple(value if _overrides(value) else _output_view(function, value) for value in outputs)
+    outputs = tuple([value if _overrides(value) else _output_view(function, value) for value in outputs])
     accepted = 1 + (len(function.operand_names) if function.direction == "backward" else 0)
     if not 1 <= len(outputs) <= accepted:
         raise ValueError(f"{function.name}: out: got {len(outputs)} arrays; accepted: 1 to {accepted}")
@@ -93,6 +116,8 @@ def _as_outputs(function: _core.ElementwiseFunction, out: Any) -> tuple[Any, ...
 
 
 def _output_view(function: _core.ElementwiseFunction, value: Any) -> Any:
+    if type(value) is np.ndarray:
+        return value
     view = None if value is None else as_output(value)
     if view is None and value is not None:
         raise TypeError(
@@ -104,6 +129,8 @@ def _output_view(function: _core.ElementwiseFunction, value: Any) -> Any:
 
 def _overrides(value: Any) -> bool:
     """Whether a value brings an array protocol of its own."""
+    if type(value) in _PLAIN:
+        return False
     protocol = getattr(type(value), "__array_ufunc__", None)
     return protocol is not None and protocol is not np.ndarray.__array_ufunc__ and not isinstance(value, np.generic)
 
@@ -111,9 +138,15 @@ def _overrides(value: Any) -> bool:
 def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> list[Any]:
     """The inputs as arrays of floats.  Python numbers are weak, as in NumPy 2: they do not widen arrays beside them."""
     names = (*function.array_names, *function.operand_names)
-    weak = [type(value) in (bool, int, float) for value in given]
+    weak = [type(value) in _WEAK for value in given]
     if all(weak):
         weak = [False] * len(weak)
+    if not any(weak):
+        arrays = [_as_numbers(function, name, value) for name, value in zip(names, given, strict=True)]
+        if not [array for array in arrays if array.dtype not in FLOATS]:
+            return arrays
+        bfloat16 = next((array.dtype for array in arrays if _core.is_bfloat16(array.dtype)), None)
+        return [as_floats(array, bfloat16) for array in arrays]
     arrays = [
         None if is_weak else _as_numbers(function, name, value)
         for name, value, is_weak in zip(names, given, weak, strict=True)
@@ -127,6 +160,12 @@ def _checked_inputs(function: _core.ElementwiseFunction, given: list[Any]) -> li
             _weak_number(function, name, value, dtype) if array is None else array
             for name, value, array in zip(names, given, arrays, strict=True)
         ]
+
+
+def _computed_dtype(inputs: list[Any], options: dict[str, Any]) -> np.dtype[Any]:
+    """The dtype of the loop that these inputs, and a dtype asked for, lead to."""
+    asked = options.get("dtype")
+    return np.dtype(asked) if asked else common_dtype(inputs)
 
 
 def _weak_number(function: _core.ElementwiseFunction, name: str, value: Any, dtype: np.dtype[Any]) -> Any:
@@ -168,14 +207,19 @@ def _check_output(
     function: _core.ElementwiseFunction, name: str, out: Any, inputs: list[Any], options: dict[str, Any]
 ) -> None:
     where = options.get("where", True)
-    shape = _broadcast_shape([*(array.shape for array in inputs), np.shape(where)])
+    shape = inputs[0].shape
+    shapes = (
+        [array.shape for array in inputs[1:]] if where is True else [*(a.shape for a in inputs[1:]), np.shape(where)]
+    )
+    if any(other != shape for other in shapes):
+        shape = _broadcast_shape([shape, *shapes])
     if out.shape != shape:
         raise ValueError(f"{function.name}: {name}: got shape {out.shape}; accepted: {shape}")
     if not out.flags.writeable:
         raise ValueError(f"{function.name}: {name}: got a read-only array; accepted: a writeable one")
-    result = np.dtype(options.get("dtype") or common_dtype(inputs))
+    result = _computed_dtype(inputs, options)
     casting = options.get("casting", "same_kind")
-    if not np.can_cast(result, out.dtype, casting):
+    if result is not out.dtype and not np.can_cast(result, out.dtype, casting):
         raise TypeError(
             f"{function.name}: {name}: got dtype {out.dtype}; accepted: what {result} can be cast to "
             f"with casting={casting!r}"
@@ -199,7 +243,8 @@ def _broadcast_shape(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 def _overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     """Whether two elements of an array share memory."""
-    if array.size < 2:
+    flags = array.flags
+    if flags.forc or array.size < 2:
         return False
     axes = zip(array.strides, array.shape, strict=True)
     steps = sorted((abs(stride), length) for stride, length in axes if length > 1)

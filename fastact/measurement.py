@@ -34,6 +34,7 @@ _TOP = {"float32": 38, "float64": 300, "float16": 4.8, "bfloat16": 38}
 #: What the reference's functions are called, after the row's name.
 REFERENCE_SUFFIX = {"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}
 PEERS = ("numpy", "torch")
+#: Elements on which the cost of a call is measured if nobody says how many.
 CALL_SIZE = 16
 
 
@@ -224,7 +225,7 @@ def tanh_call(case: Case, arrays: dict[str, Any]) -> Contender:
 
 
 def call_row(case: Case, with_peers: bool, rounds: int | None) -> dict[str, float | str]:
-    """Cost of one call in ns on CALL_SIZE elements: ours, an empty call, np.tanh, and the peers."""
+    """Cost of one call in ns, for few elements: ours, an empty call, np.tanh, and the peers."""
     arrays = arrays_for(case)
     backend = next(name for name in dispatch.order() if dispatch.why_unavailable(name) is None)
     row = [c for c in contenders(case, (backend,), with_peers, arrays) if c.label != "memory"]
@@ -232,4 +233,10 @@ def call_row(case: Case, with_peers: bool, rounds: int | None) -> dict[str, floa
     with same_threads(1, with_peers):
         samples = measure(row, rounds)
     ns = {label.partition(".")[0] if label != "np.tanh" else label: min(taken) for label, taken in samples.items()}
-    return {"function": case.function, "mode": case.mode, "beyond_empty": ns["fastact"] - ns["empty"], **ns}
+    facts: dict[str, float | str] = {
+        "function": case.function,
+        "dtype": case.dtype,
+        "size": case.size,
+        "mode": case.mode,
+    }
+    return {**facts, "beyond_empty": ns["fastact"] - ns["empty"], **ns}

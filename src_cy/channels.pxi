@@ -3,8 +3,14 @@
 # To the driver that is rows (rows.pxi) on which the operand is either constant (`inner` elements of one channel) or runs
 # along with x (inner is 1: a row of channels).
 
+cdef extern from "elements.h" nogil:
+    void store "fastact_store"(int kind, double number, char *element)
+    void widen "fastact_widen"(int kind, const char *array, Py_ssize_t count, float *numbers)
+    void narrow "fastact_narrow"(int kind, const float *numbers, Py_ssize_t count, char *array)
+
 cdef enum:
     SUM_BLOCK = 256
+    SCRATCH_BYTES = 4096        # what drive_with_sums may need on the stack: 200 elements of 16 bits, 500 float32
 
 
 cdef struct Channels:
@@ -70,6 +76,75 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
 
 cdef inline double term(int kind, const char *terms, Py_ssize_t i) noexcept nogil:
     return (<const double *> terms)[i] if kind == FASTACT_FLOAT64 else (<const float *> terms)[i]
+
+
+cdef Py_ssize_t scratch_bytes(const Entry *entry, int kind, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    """Memory that drive_with_sums needs: the sums, the terms, and of 16-bit arrays everything in float32."""
+    cdef Py_ssize_t computed = parameter_size(kind)
+    cdef Py_ssize_t arrays = 1 if computed == element_size(kind) else entry.n_inputs + 1
+    return count * sizeof(double) + arrays * n * computed + (count * computed if arrays > 1 else 0)
+
+
+cdef int drive_with_sums(Entry *entry, int kind, char **given, Py_ssize_t n, const Channels *channels, char *scratch,
+                         char *target) noexcept nogil:
+    """A backward whose last output is summed over each channel, into ``target``; ``given`` has all other operands.
+
+    The sums are stored after everything else has been read, so the target may be any memory.  Terms are not rounded
+    to 16 bits before they are summed: 16-bit arrays are widened, and the gradient is narrowed once.  -1: no memory.
+    """
+    cdef char *data[MAX_OPERANDS]
+    cdef Py_ssize_t steps[MAX_OPERANDS]
+    cdef Rows rows
+    cdef int n_arrays = entry.n_inputs - 1, computed_kind = kind, status, k
+    cdef Py_ssize_t size = parameter_size(kind), own = element_size(kind), i
+    cdef double *totals = <double *> scratch
+    cdef fp_state caller = fp_enter()
+    scratch += channels.count * sizeof(double)
+    data[n_arrays + 2] = scratch
+    scratch += n * size
+    for k in range(n_arrays + 2):
+        data[k] = given[k]
+    if own != size:
+        computed_kind = FASTACT_FLOAT32
+        for k in range(n_arrays + 2):
+            data[k] = scratch
+            scratch += (channels.count if k == n_arrays else n) * size
+            if k <= n_arrays:
+                widen(kind, given[k], channels.count if k == n_arrays else n, <float *> data[k])
+    rows_of_channels(channels, entry, n_arrays, size, steps, &rows)
+    drive(entry, computed_kind, data, steps, n, NULL, &rows, thread_count)
+    status = sum_channels(computed_kind, data[n_arrays + 2], n, channels, totals)
+    if status == 0:
+        if own != size:
+            narrow(kind, <float *> data[n_arrays + 1], n, given[n_arrays + 1])
+        for i in range(channels.count):
+            store(kind, totals[i], target + i * own)
+    fp_leave(caller)
+    return status
+
+
+cdef void store_one(int kind, double number, char *element) noexcept nogil:
+    """The number as an element, rounded once, without leaving a flag of that in the caller's state."""
+    cdef fp_state caller = fp_enter()
+    store(kind, number, element)
+    fp_leave(caller)
+
+
+cdef np.ndarray array_for_sums(np.ndarray x, object operand, PyObject *out):
+    """An array of x's dtype and the operand's shape: ``out``, if it is one, or a new one; None if it is not."""
+    cdef int ndim = PyArray_NDIM(<np.ndarray> operand) if PyArray_CheckExact(operand) else 0
+    cdef npy_intp *dims = PyArray_DIMS(<np.ndarray> operand) if ndim else NULL
+    cdef np.ndarray array
+    if out is NULL or out is Py_None:
+        return <np.ndarray> PyArray_EMPTY(ndim, dims, PyArray_TYPE(x), 0)
+    if not PyArray_CheckExact(<object> out):
+        return None
+    array = <np.ndarray> out
+    if PyArray_TYPE(array) != PyArray_TYPE(x) or PyArray_NDIM(array) != ndim:
+        return None
+    if not PyArray_ISCARRAY_RO(array) or not PyArray_ISWRITEABLE(array):
+        return None
+    return array if not ndim or PyArray_DIMS(array)[0] == dims[0] else None
 
 
 cdef int layout_of(np.ndarray x, object operand, object axis, Channels *channels) except -1:

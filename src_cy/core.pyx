@@ -58,6 +58,7 @@ cdef extern from "Python.h":
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
     Py_ssize_t PyTuple_GET_SIZE(PyObject *)
     PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
+    bint PyTuple_CheckExact(object)
     PyObject *Py_None
     enum: PY_SSIZE_T_MAX
 
@@ -68,16 +69,16 @@ cdef object general_call = None
 cdef object documentation = None
 cdef object embedding = None
 
-include "driver.pxi"
-include "ufuncs.pxi"
-include "recycling.pxi"
-
 # Of the dtypes that there are kernels for, by their numbers in fastact.h.
 cdef tuple KIND_NAMES = ("float32", "float64", "float16", "bfloat16")
 
 cdef enum:
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
     RELEASE_GIL_FROM = 8192
+
+include "driver.pxi"
+include "ufuncs.pxi"
+include "recycling.pxi"
 
 cdef dict ACCEPTS = {
     "a finite number": ACCEPTS_FINITE,
@@ -184,36 +185,51 @@ cdef class ElementwiseFunction:
     def __call__(self, *args, **kwargs):
         return general_call(self, args, kwargs)
 
+    cdef bint bind(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords, double *scalars,
+                   PyObject **out) except -1:
+        """Find the parameters and ``out``; False if this call is not for the compiled ways."""
+        cdef int n_inputs = self.entry.n_inputs, n_scalars = self.entry.n_scalars, k
+        cdef Py_ssize_t position
+        cdef PyObject *name
+        cdef PyObject *value
+        if n_positional < n_inputs or n_positional > n_inputs + n_scalars:
+            return False
+        for k in range(n_scalars):
+            scalars[k] = self.entry.defaults[k]
+            if n_inputs + k < n_positional:
+                scalars[k] = self.scalar(k, <object> args[n_inputs + k])
+        if keywords is NULL:
+            return True
+        for position in range(PyTuple_GET_SIZE(keywords)):
+            name = PyTuple_GET_ITEM(keywords, position)
+            value = args[n_positional + position]
+            if name is <PyObject *> OUT:
+                if PyTuple_CheckExact(<object> value) and PyTuple_GET_SIZE(value) == 1:
+                    value = PyTuple_GET_ITEM(value, 0)
+                    if not PyArray_CheckExact(<object> value):
+                        return False
+                out[0] = value
+                continue
+            for k in range(n_scalars):
+                if name is <PyObject *> self.scalar_names[k] and n_inputs + k >= n_positional:
+                    scalars[k] = self.scalar(k, <object> value)
+                    break
+            else:
+                return False
+        return True
+
     cdef object direct(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):
         """The plain case: exact dense ndarrays of one dtype.  None if this call is not one."""
         cdef double scalars[MAX_SCALARS]
         cdef char *data[MAX_OPERANDS]
         cdef Py_ssize_t steps[MAX_OPERANDS]
         cdef PyObject *out = NULL
-        cdef PyObject *name
         cdef int n_inputs = self.entry.n_inputs, n_scalars = self.entry.n_scalars, k, kind, type_number
         cdef Py_ssize_t n, n_bytes, position
         cdef np.ndarray x, other, result
         cdef bint is_c
-        if n_positional < n_inputs or n_positional > n_inputs + n_scalars:
+        if not self.bind(args, n_positional, keywords, scalars, &out):
             return None
-        for k in range(n_scalars):
-            scalars[k] = self.entry.defaults[k]
-            if n_inputs + k < n_positional:
-                scalars[k] = self.scalar(k, <object> args[n_inputs + k])
-        if keywords is not NULL:
-            for position in range(PyTuple_GET_SIZE(keywords)):
-                name = PyTuple_GET_ITEM(keywords, position)
-                if name is <PyObject *> OUT:
-                    out = args[n_positional + position]
-                    continue
-                for k in range(n_scalars):
-                    if name is <PyObject *> self.scalar_names[k] and n_inputs + k >= n_positional:
-                        scalars[k] = self.scalar(k, <object> args[n_positional + position])
-                        break
-                else:
-                    return None
-
         if not PyArray_CheckExact(<object> args[0]):
             return None
         x = <np.ndarray> args[0]
@@ -273,15 +289,16 @@ cdef class ElementwiseFunction:
         cdef Py_ssize_t steps[MAX_OPERANDS]
         cdef Channels channels
         cdef Rows rows
-        cdef double number
-        cdef float number_single
+        cdef double number          # in whatever format the elements have
         cdef PyObject *out = NULL
-        cdef int n_arrays = self.entry.n_inputs - 1, kind, k
-        cdef Py_ssize_t n, n_bytes, distance, position
-        cdef np.ndarray x, result, terms, sums
-        cdef double *totals = NULL
-        cdef int status = 0
+        cdef PyObject *out_of_operand = NULL
         cdef PyObject *name
+        cdef int n_arrays = self.entry.n_inputs - 1, kind, computed_kind, k, status = 0
+        cdef Py_ssize_t n, n_bytes, distance, position
+        cdef np.ndarray x, result, sums = None, scratch
+        cdef char stack[SCRATCH_BYTES]
+        cdef char *space = stack
+        cdef char *target = NULL
         axis = 1
         if self.entry.n_scalars or not n_arrays < n_positional <= n_arrays + 2:
             return None
@@ -296,26 +313,24 @@ cdef class ElementwiseFunction:
                     axis = <object> args[n_positional + position]
                 else:
                     return None
+        if out is not NULL and PyTuple_CheckExact(<object> out):
+            if PyTuple_GET_SIZE(out) != self.entry.n_outputs:
+                return None
+            if self.entry.n_outputs == 2:
+                out_of_operand = PyTuple_GET_ITEM(out, 1)
+            out = PyTuple_GET_ITEM(out, 0)
+            if out is Py_None:
+                return None
         if not PyArray_CheckExact(<object> args[0]):
             return None
         x = <np.ndarray> args[0]
-        if PyArray_TYPE(x) == np.NPY_FLOAT:
-            kind = FASTACT_FLOAT32
-        elif PyArray_TYPE(x) == np.NPY_DOUBLE:
-            kind = FASTACT_FLOAT64
-        elif self.entry.n_outputs > 1 or not PyArray_CheckExact(<object> args[n_arrays]):
-            # sums of terms that are not to be rounded to 16 bits, and numbers that are, belong to the other path
-            return None
-        elif PyArray_TYPE(x) == NPY_HALF:
-            kind = FASTACT_FLOAT16
-        elif PyArray_TYPE(x) == bfloat16_number:
-            kind = FASTACT_BFLOAT16
-        else:
-            return None
+        kind = kind_of(PyArray_TYPE(x))
         n = PyArray_SIZE(x)
+        if kind < 0 or n == 0 or not PyArray_ISCARRAY_RO(x):
+            return None
         n_bytes = n * element_size(kind)
         operand = <object> args[n_arrays]
-        if n == 0 or not PyArray_ISCARRAY_RO(x) or not layout_of(x, operand, axis, &channels):
+        if not layout_of(x, operand, axis, &channels):
             return None
         for k in range(n_arrays):
             if not same_layout(x, <object> args[k], True):
@@ -324,9 +339,8 @@ cdef class ElementwiseFunction:
         if PyArray_CheckExact(operand):
             data[n_arrays] = PyArray_BYTES(<np.ndarray> operand)
         else:
-            number = operand
-            number_single = <float> single(number)
-            data[n_arrays] = <char *> &number if kind == FASTACT_FLOAT64 else <char *> &number_single
+            data[n_arrays] = <char *> &number
+            store_one(kind, operand, data[n_arrays])
         if out is NULL or out is Py_None:
             result = new_output(x, False, n_bytes)
         else:
@@ -339,23 +353,34 @@ cdef class ElementwiseFunction:
                     return None
         data[n_arrays + 1] = PyArray_BYTES(result)
         if self.entry.n_outputs == 2:
-            terms = new_output(x, False, n_bytes)
-            data[n_arrays + 2] = PyArray_BYTES(terms)
-            sums = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &channels.count, np.NPY_DOUBLE, 0)
-            totals = <double *> PyArray_BYTES(sums)
-        rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
-        if self.entry.active[kind] is NULL:
-            resolver(self, KIND_NAMES[kind])
-        with nogil:
-            drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
-            if self.entry.n_outputs == 2:
-                status = sum_channels(kind, data[n_arrays + 2], n, &channels, totals)
+            sums = array_for_sums(x, operand, out_of_operand)
+            if sums is None:
+                return None
+            target = PyArray_BYTES(sums)
+        # sums are of terms in the precision that computes: drive_with_sums
+        computed_kind = kind if self.entry.n_outputs == 1 or kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
+        if self.entry.active[computed_kind] is NULL:
+            resolver(self, KIND_NAMES[computed_kind])
+        if self.entry.n_outputs == 1:
+            rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
+            if n < RELEASE_GIL_FROM:
+                drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
+            else:
+                with nogil:
+                    drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
+            return result
+        n_bytes = scratch_bytes(&self.entry, kind, n, channels.count)
+        if n_bytes > SCRATCH_BYTES:
+            scratch = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &n_bytes, np.NPY_BYTE, 0)
+            space = PyArray_BYTES(scratch)
+        if n < RELEASE_GIL_FROM:
+            status = drive_with_sums(&self.entry, kind, data, n, &channels, space, target)
+        else:
+            with nogil:
+                status = drive_with_sums(&self.entry, kind, data, n, &channels, space, target)
         if status < 0:
             raise MemoryError
-        if self.entry.n_outputs == 1:
-            return result
-        shape = (<object> operand).shape if PyArray_CheckExact(operand) else ()
-        return result, sums.reshape(shape) if kind == FASTACT_FLOAT64 else round_sums(sums.reshape(shape), x.dtype)
+        return result, sums
 
     cdef double scalar(self, int k, object value) except? -1.0:
         """A parameter as a number that the row accepts."""
@@ -511,10 +536,15 @@ def quietly(function, *arguments):
         fp_leave(caller)
 
 
-cdef object round_sums(object sums, object dtype):
-    """A sum that overflows float32 is inf; NumPy's warning about it depends on a setting of the caller's."""
-    with numpy.errstate(all="ignore"):
-        return sums.astype(dtype)
+cdef inline int kind_of(int type_number) noexcept nogil:
+    """Which of the four kinds of element a NumPy type is; -1: none, or bfloat16 that nobody has met yet."""
+    if type_number == np.NPY_FLOAT:
+        return FASTACT_FLOAT32
+    if type_number == np.NPY_DOUBLE:
+        return FASTACT_FLOAT64
+    if type_number == NPY_HALF:
+        return FASTACT_FLOAT16
+    return FASTACT_BFLOAT16 if type_number == bfloat16_number else -1
 
 
 cdef double single(double number) noexcept nogil:
@@ -527,6 +557,7 @@ cdef double single(double number) noexcept nogil:
 
 include "bfloat16.pxi"
 include "table.pxi"
+include "ufunc_calls.pxi"
 
 cdef str OUT = sys.intern("out")
 cdef str AXIS = sys.intern("axis")
@@ -552,6 +583,8 @@ cdef object call_vector(object function, PyObject **args, size_t n_args, PyObjec
     cdef Py_ssize_t n_positional = PyVectorcall_NARGS(n_args), k
     if self.plain:
         result = self.direct(args, n_positional, keywords)
+        if result is None:
+            result = through_ufunc(self, args, n_positional, keywords)
     else:
         result = self.direct_channels(args, n_positional, keywords)
     if result is not None:

@@ -17,6 +17,9 @@ cdef extern from "pool.h" nogil:
     int pool_start "fastact_pool_start"(int cores)
     int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads, bint lengthy)
     int has_threads "fastact_has_threads"()
+    int cores "fastact_cores"()
+    int caller_enters "fastact_caller_enters"(int *forks)
+    void caller_leaves "fastact_caller_leaves"(int forks)
 
 cdef extern from "elements.h" nogil:
     enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
@@ -35,13 +38,14 @@ cdef extern from *:
         MAX_OPERANDS = 6,
         MAX_SCALARS = 4,
         CACHE_LINE = 64,
+        SHORT = 2048,         /* elements; beyond, what run_short saves is less than 2 % */
         NUMPY_BACKEND = 2,    /* position in dispatch.BACKENDS of the kernels that run Python */
         CHUNKS_PER_THREAD = 4,
         CHUNKS_PER_THRESHOLD = 8, /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
         LENGTHY_THRESHOLDS = 32   /* about 0.2 ms: waking a thread that has slept for long pays from here on */
     };
     """
-    enum: KINDS, GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE
+    enum: KINDS, GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE, SHORT
     enum: NUMPY_BACKEND, CHUNKS_PER_THREAD, CHUNKS_PER_THRESHOLD, LENGTHY_THRESHOLDS
 
 ctypedef void (*kernel_function)(void **inputs, void **outputs, Py_ssize_t count, const void *params) noexcept nogil
@@ -76,6 +80,25 @@ cdef union Scalars:
     double float64[MAX_SCALARS]
 
 cdef int thread_count = 1
+
+
+cdef inline bint run_short(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
+                           Py_ssize_t n, const void *params) noexcept nogil:
+    """Hand few dense elements, whole granules of them, to the kernel; False if this is anything else.
+
+    run_range would do the same, but on the way it sets up its buffers, which is half the cost of a call on 16 elements.
+    """
+    cdef void *pointers[MAX_OPERANDS]
+    cdef Py_ssize_t size = element_size(kind)
+    cdef int n_operands = entry.n_inputs + entry.n_outputs, k
+    if n > SHORT or n % GRANULE or kernel.distinct:
+        return False
+    for k in range(n_operands):
+        if steps[k] != size or <size_t> data[k] & <size_t> (size - 1):
+            return False
+        pointers[k] = data[k]
+    kernel.function(pointers, pointers + entry.n_inputs, n, params)
+    return True
 
 
 cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
@@ -182,7 +205,10 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     # more chunks than threads, so that a thread that comes late or is slow costs little, but none so small that
     # claiming it shows
     cdef Py_ssize_t shortest = max(<Py_ssize_t> 512, parallel_from // CHUNKS_PER_THRESHOLD)
-    cdef Py_ssize_t chunks = min(min(CHUNKS_PER_THREAD * threads, job.n // shortest), <Py_ssize_t> FASTACT_MAX_CHUNKS)
+    cdef Py_ssize_t chunks = min(CHUNKS_PER_THREAD * threads, job.n // shortest)
+    # and twice as many where each is still a threshold of work: a thread that had to be woken comes 10 to 20 us late
+    chunks = max(chunks, min(2 * CHUNKS_PER_THREAD * threads, job.n // max(<Py_ssize_t> 512, parallel_from)))
+    chunks = min(chunks, <Py_ssize_t> FASTACT_MAX_CHUNKS)
     if chunks < 2:
         return 1
     # a multiple of the widest cache line, so that two threads do not write to one
@@ -201,8 +227,8 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
     cdef Scalars params
     cdef Job job
     cdef fp_state caller
-    cdef int k, threads = 1
-    cdef bint streaming
+    cdef int k, threads = 1, forks = 0, others
+    cdef bint divisible, takes_turns, streaming
     if n <= 0:
         return 0
     if kernel is NULL:
@@ -216,14 +242,24 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
     streaming = n >= stream_from_elements and streams(entry, kernel, kind, data, steps, n, rows)
-    if (most_threads > 1 and n >= entry.parallel_from[kind] and not runs_python(entry, kernel, kind)
+    divisible = n >= entry.parallel_from[kind] and not runs_python(entry, kernel, kind)
+    # with fewer elements this thread may hold the GIL, with which it must not wait for its turn
+    takes_turns = divisible and n >= RELEASE_GIL_FROM
+    if takes_turns:
+        # what other callers compute at the same time keeps as many cores busy
+        others = caller_enters(&forks) - 1
+        most_threads = min(most_threads, max(1, cores() - others)) if others else most_threads
+    if (divisible and most_threads > 1
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
         job.streaming = streaming
         threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
-        run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
+        if rows is not NULL or not run_short(kernel, entry, kind, data, steps, n, &params):
+            run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
+    if takes_turns:
+        caller_leaves(forks)
     fp_leave(caller)
     return threads
 

@@ -18,6 +18,9 @@ cdef void ufunc_loop(char **args, const npy_intp *dimensions, const npy_intp *st
     cdef char **scalar_data = args + entry.n_inputs
     cdef const npy_intp *scalar_steps = steps + entry.n_inputs
     cdef Py_ssize_t n = dimensions[0], start = 0, stop
+    if n_scalars == 0:
+        drive(entry, kind, args, <const Py_ssize_t *> steps, n, NULL, NULL, thread_count)
+        return
     for k in range(n_operands):
         operands[k] = args[k if k < entry.n_inputs else k + n_scalars]
         operand_steps[k] = steps[k if k < entry.n_inputs else k + n_scalars]

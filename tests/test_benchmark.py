@@ -135,6 +135,21 @@ def test_calls(tmp_path, capsys):
     assert "beyond an empty call" in capsys.readouterr().out
 
 
+def test_calls_of_every_form(tmp_path, report, capsys):
+    words = ("relu", "prelu", "--calls", "--mode", "reused,fresh", "--dtype", "all", "--size", "16,48")
+    rows = measured(tmp_path, *words)["calls"]
+    forms = {(row["function"], row["dtype"], row["size"], row["mode"]) for row in rows}
+    assert len(rows) == len(forms) == 4 * 2 * 2 * 2
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.CALLS_BEGIN}\nold\n{report.CALLS_END}\nafter\n")
+    assert report.main([str(tmp_path / "results.json"), "--into", str(page)]) == 0
+    text = page.read_text()
+    assert "old" not in text and text.startswith("before\n") and text.endswith("after\n")
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(lines) == 4 * 2
+    assert {line.count("|") for line in lines} == {3 + 4 * 3}
+
+
 def test_peers_name_rows_of_the_catalogue():
     assert set(peers.PEERS) <= set(BY_NAME)
     for name, entry in peers.PEERS.items():

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, assert_same_bits, samples
+from cases import ALL_DTYPES, HALF_DTYPES, assert_same_bits, samples
 
 import fastact
 from fastact import reference
@@ -363,3 +363,50 @@ def test_big_sums(dtype):
     walk = math.sqrt(count) * 2.0**-53 * float(np.abs(x, dtype="f8").sum())
     allowed = walk + float(np.spacing(np.dtype(dtype).type(abs(exact))))
     assert abs(float(weight_gradient) - exact) <= allowed
+
+
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
+def test_numbers_are_rounded_once(dtype):
+    """A Python number, and a sum, that is just above the middle between two 16-bit numbers, by less than float32 holds.
+
+    Rounded to float32 first it would be that middle, and go down to 1.
+    """
+    middle = 2.0**-11 if dtype == "float16" else 2.0**-8
+    above = 1 + 2 * middle
+    x = np.array([-1, -1, -(2.0**-20)], dtype)
+    assert fastact.prelu(x, 1 + middle + 2.0**-40)[0] == -above
+    grad = np.array([1, middle, 2.0**-20], dtype)
+    # the exact sum is -(1 + middle + 2**-40)
+    for weight in (0.5, np.array(0.5, dtype), np.array([0.5], dtype)):
+        assert np.asarray(fastact.prelu_backward(grad, x, weight)[1]).reshape(()) == -above
+
+
+@EVERY_DTYPE
+def test_both_outputs(dtype):
+    """Both gradients go where they are told to, also where that is an input."""
+    grad, x = operands(dtype, (5, 3))
+    weight = weights(dtype, 3)
+    expected = fastact.prelu_backward(grad, x, weight)
+    out = (np.ones_like(x), np.ones_like(weight))
+    result = fastact.prelu_backward(grad, x, weight, out=out)
+    assert result[0] is out[0] and result[1] is out[1]
+    assert_same_bits(out[0], expected[0])
+    assert_same_bits(out[1], expected[1])
+    result = fastact.prelu_backward(grad, x, weight, out=(grad, weight))
+    assert result[0] is grad and result[1] is weight
+    assert_same_bits(grad, expected[0])
+    assert_same_bits(weight, expected[1])
+
+
+@EVERY_DTYPE
+def test_second_output_is_checked(dtype):
+    """What cannot take the weight's gradient is refused before anything is written."""
+    grad, x = operands(dtype, (5, 3))
+    weight = weights(dtype, 3)
+    read_only = np.ones_like(weight)
+    read_only.flags.writeable = False
+    for bad in (np.ones(4, dtype), np.ones((3, 1), dtype), read_only, np.ones(3, "i4")):
+        out, before = np.ones_like(x), bad.copy()
+        with pytest.raises((TypeError, ValueError), match=r"prelu_backward: out\[1\]: got"):
+            fastact.prelu_backward(grad, x, weight, out=(out, bad))
+        assert (out == 1).all() and (bad == before).all()

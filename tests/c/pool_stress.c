@@ -48,6 +48,16 @@ static double seconds(void)
 
 static int run(unsigned *seed, int depth, int forking);
 
+/* Callers that have entered and not left. */
+static int inside(void)
+{
+#ifdef FASTACT_THREADS
+    return fastact_callers;
+#else
+    return 0;
+#endif
+}
+
 static void ends_well(pid_t child)
 {
     int status = -1;
@@ -94,7 +104,7 @@ static void task(void *context, int chunk)
 static int run(unsigned *seed, int depth, int forking)
 {
     Job job;
-    int threads = 1 + (int)(rand_r(seed) % 6), took_part;
+    int threads = 1 + (int)(rand_r(seed) % 6), took_part, forks;
     pid_t self = getpid();
     memset(&job, 0, sizeof job);
     job.magic = MAGIC;
@@ -102,10 +112,14 @@ static int run(unsigned *seed, int depth, int forking)
     job.work = rand_r(seed) % 4 ? (int)(rand_r(seed) % 50) : (int)(rand_r(seed) % 3000);
     job.nested = depth == 0 && rand_r(seed) % 4 == 0 ? (int)(rand_r(seed) % (unsigned)job.chunks) : -1;
     job.forking = forking ? (int)(rand_r(seed) % (unsigned)job.chunks) : -1;
+    CHECK(fastact_caller_enters(&forks) >= 1);
     took_part = fastact_pool_run(task, &job, job.chunks, threads, rand_r(seed) % 2);
     CHECK(took_part >= 1 && took_part <= threads);
-    if (getpid() != self)
-        _exit(0); /* forked inside the task */
+    fastact_caller_leaves(forks);
+    if (getpid() != self) { /* forked inside the task */
+        CHECK(inside() == 0);
+        _exit(0);
+    }
     if (took_part == 1)
         for (int k = 0; k < job.chunks; k++) {
             CHECK(job.done[k] == 0);
@@ -180,6 +194,7 @@ int main(int count, char **arguments)
     for (int k = 0; k < CALLERS; k++)
         pthread_join(threads[k], 0);
     printf("%ld jobs, %ld parallel, %ld chunks by workers\n", jobs, parallel, helped);
+    CHECK(inside() == 0);
     CHECK(!fastact_has_threads() || (parallel > 0 && helped > 0));
     return 0;
 }
