@@ -25,7 +25,8 @@ import numpy as np
 import sections
 
 import fastact
-from fastact.contenders import aligned, optional_module, show_size
+from fastact.cases import aligned, show_size
+from fastact.contenders import optional_module
 
 FUNCTIONS = ("relu", "gelu", "silu")
 OPERATORS = ("relu", "gelu", "matmul")

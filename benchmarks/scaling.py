@@ -20,7 +20,7 @@ import numpy as np
 import sections
 
 import fastact
-from fastact.contenders import aligned, show_size
+from fastact.cases import aligned, show_size
 
 FUNCTIONS = ("relu", "gelu", "mish", "silu", "sigmoid", "tanh")
 #: What one sample takes at least: many times the clock and, for small arrays, the waking of a thread.

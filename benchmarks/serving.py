@@ -25,7 +25,8 @@ import numpy as np
 import sections
 
 import fastact
-from fastact.contenders import aligned, optional_module, show_size
+from fastact.cases import aligned, show_size
+from fastact.contenders import optional_module
 
 FUNCTIONS = ("gelu", "silu", "mish")
 #: Requests of a thread before its clock starts: PyTorch makes a team for each thread that calls it.

@@ -28,7 +28,7 @@ class Warmed(NamedTuple):
 
 def warmup(
     functions: str | Callable[..., Any] | Iterable[str | Callable[..., Any]] | None = None,
-    dtypes: str | Iterable[str] = dispatch.DTYPES,
+    dtypes: str | Iterable[str] = ("float32", "float64"),
     backend: str | None = None,
     start_threads: bool = True,
 ) -> tuple[Warmed, ...]:
@@ -44,7 +44,7 @@ def warmup(
     functions : str, public function, or iterable of these, optional
         ``"gelu"``, ``fastact.gelu_backward`` ...; by default all of them.
     dtypes : str or iterable of str, optional
-        ``"float32"``, ``"float64"``, or both, the default; what computes, so ``"float32"`` is for float16, too.
+        ``"float32"``, ``"float64"``, ``"float16"``, ``"bfloat16"``, or several; by default the first two.
     backend : {"cython", "numba", "numpy"}, optional
         Make this backend's kernels, for a later `set_backend` or `use_backend`.
     start_threads : bool, optional
@@ -125,10 +125,12 @@ def _start_workers(functions: list[_core.ElementwiseFunction], dtypes: list[str]
     plain = [function for function in functions if not function.operand_names]
     if count < 2 or not plain or not dtypes:
         return
-    precision = dispatch.DTYPES.index(dtypes[0])
+    # NumPy may not know bfloat16, and threads are the same ones for every dtype
+    dtype = dtypes[0] if dtypes[0] in ("float32", "float64") else "float32"
+    precision = dispatch.DTYPES.index(dtype)
     # the dearest function is long enough with the fewest elements: some 0.2 ms of work, a megabyte
     function = min(plain, key=lambda function: function.parallel_from[precision])
     # half a threshold for each thread is the least there is: src_cy/driver.pxi
     size = function.parallel_from[precision] * max(_LENGTHY_THRESHOLDS, count)
-    x = np.zeros(size, dtypes[0])
+    x = np.zeros(size, dtype)
     function(*[x] * len(function.array_names), out=x)

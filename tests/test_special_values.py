@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from cases import ALL_DTYPES, BACKENDS, assert_same_bits, call, finfo, first, limit, parameter_sets, truth
 from extremes import everything, nans, specials
+from numpy.testing import assert_allclose
+
+import fastact
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 
@@ -124,3 +127,13 @@ def test_the_callers_error_state_is_kept(function, backend, dtype):
     with np.errstate(all="raise"):
         call(function, x)
         assert np.multiply(np.array([2.0]), np.array([3.0]))[0] == 6
+
+
+def test_softplus_of_a_tiny_beta(backend):
+    """The tail is divided by beta: cut off too early, it was 1.7e-18 for -inf."""
+    x = np.array([-np.inf, -2e32, -1.2e32, -1e31], np.float32)
+    beta = float(np.float32(1e-30))
+    expected = (np.exp(x.astype(np.float64) * beta) / beta).astype(np.float32)
+    result = fastact.softplus(x, beta=beta)
+    assert_allclose(result[2:], expected[2:], rtol=2**-23)
+    assert (result[:2] == 0).all()

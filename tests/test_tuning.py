@@ -238,7 +238,9 @@ def test_results_are_a_table():
     model = Machine(0.1, 0.05, start_ns=100.0)
     with fastact.num_threads(2):
         results = command.tune(subjects_named("gelu", "tanh"), False, model, command.Deadline(100))
-    assert [str(subject) for subject in results] == ["gelu float32", "tanh float32", "gelu float64", "tanh float64"]
+    assert [str(subject) for subject in results] == [
+        f"{name} {dtype}" for dtype in dispatch.DTYPES for name in ("gelu", "tanh")
+    ]
     functions = {}
     for subject, result in results.items():
         functions.setdefault(subject.function.name, {})[subject.dtype] = result.as_json()
@@ -295,7 +297,7 @@ def test_the_command(cache_folder, capsys):
     assert cli.main(words) == 0
     assert {f.name: (f.parallel_from, f.serving(0), f.serving(1)) for f in dispatch.FUNCTIONS.values()} == before
     printed = capsys.readouterr().out
-    assert "6 of 6 measured, 0 with Numba (--no-numba)" in printed
+    assert "12 of 12 measured, 0 with Numba (--no-numba)" in printed
     [path] = cache_folder.glob("tuning-*")
     assert path == storage.path()
     table = storage.read()
