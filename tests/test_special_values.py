@@ -133,7 +133,7 @@ def test_softplus_of_a_tiny_beta(backend):
     """The tail is divided by beta: cut off too early, it was 1.7e-18 for -inf."""
     x = np.array([-np.inf, -2e32, -1.2e32, -1e31], np.float32)
     beta = float(np.float32(1e-30))
-    expected = (np.exp(x.astype(np.float64) * beta) / beta).astype(np.float32)
+    expected = (np.log1p(np.exp(x.astype(np.float64) * beta)) / beta).astype(np.float32)
     result = fastact.softplus(x, beta=beta)
     assert_allclose(result[2:], expected[2:], rtol=2**-23)
     assert (result[:2] == 0).all()
