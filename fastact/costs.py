@@ -25,9 +25,11 @@ FEWEST_PARALLEL = 512
 _NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
-# Memory takes 0.19 for a float32 read and one written (np.copyto, 64 Mi, the same machine, 2026-11-26).  What
-# costs half of that in cache or less waits for memory; the next cheapest function, elu, costs 0.16.
-_MEMORY_BOUND_NS = 0.12
+# Memory takes 0.19 for 8 bytes, a float32 that is read and one that is written (np.copyto, 64 Mi, the same machine,
+# 2026-11-26).  What costs less than two thirds of that in cache waits for memory, and streaming makes it faster: relu
+# (0.004 for a byte) and elu_backward (0.015) by a sixth.  elu (0.021), softplus_backward (0.020) and all others become
+# slower, on one thread and on two.
+_MEMORY_BOUND_NS = 0.017
 #: Numba serves by this table where its kernels are faster by so much: between CPUs the two differ by up to a fifth
 #: either way (CONTRIBUTING.md), and the table knows one CPU.
 _NUMBA_MARGIN = 0.10
@@ -73,9 +75,9 @@ def per_element(name: str, loop: str, dtype: str) -> tuple[float, str]:
     return (cost, ORIGIN) if cost is not None else (estimated(loop, dtype), "estimated from its operations")
 
 
-def is_memory_bound(name: str, loop: str) -> bool:
-    """Whether one thread waits for memory all the time on arrays beyond the caches: what streaming is for."""
-    return per_element(name, loop, "float32")[0] < _MEMORY_BOUND_NS
+def is_memory_bound(name: str, loop: str, arrays: int) -> bool:
+    """Whether a function of so many arrays, the output included, waits for memory on arrays beyond the caches."""
+    return per_element(name, loop, "float32")[0] < _MEMORY_BOUND_NS * 4 * arrays
 
 
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:

@@ -260,7 +260,7 @@ def _set_thresholds() -> None:
     for function in FUNCTIONS.values():
         elements = [preferences.threshold(function.name, _loop(function), dtype)[0] for dtype in DTYPES]
         function.parallel_from = tuple(elements)
-        function.memory_bound = costs.is_memory_bound(function.name, _loop(function))
+        function.memory_bound = costs.is_memory_bound(function.name, _loop(function), len(function.array_names) + 1)
 
 
 def instruction_set() -> str:

@@ -4,7 +4,7 @@
 
 Builds the kernels once with each width of the beat (src_cy/kernels.pyx.in) beside the installed ones, times all of them
 in turns on arrays that stay in the L1 cache, and stores what won, for each instruction set that this CPU runs.  The
-plain loop wins unless another is 3 % faster: it is the smaller one.  About five minutes, on an idle machine.  Results'
+plain loop wins unless another is 3 % faster: it is the smaller one.  Two minutes, on an idle machine.  Results'
 bits do not depend on it.  Names restrict it to kernels that begin with them.
 """
 
