@@ -37,8 +37,7 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
 
     In two levels, BLOCK terms at a time, so that the error grows with n / BLOCK.  -1 if there is no memory.
     """
-    cdef Py_ssize_t position = 0, channel = 0, rows = 0, stop, i
-    cdef double partial
+    cdef Py_ssize_t position = 0, channel = 0, rows = 0, stop, count, i
     cdef double *block
     cdef fp_state caller
     memset(sums, 0, channels.count * sizeof(double))
@@ -64,14 +63,37 @@ cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels 
     while position < n:
         stop = min(n, position + channels.inner)
         while position < stop:
-            partial = 0.0
-            for i in range(position, min(stop, position + SUM_BLOCK)):
-                partial += term(kind, terms, i)
-            sums[channel] += partial
-            position = min(stop, position + SUM_BLOCK)
+            count = min(stop - position, <Py_ssize_t> SUM_BLOCK)
+            if kind == FASTACT_FLOAT64:
+                sums[channel] += sum_of_doubles(<const double *> terms + position, count)
+            else:
+                sums[channel] += sum_of_singles(<const float *> terms + position, count)
+            position += count
         channel = channel + 1 if channel + 1 < channels.count else 0
     fp_leave(caller)
     return 0
+
+
+cdef extern from *:
+    """
+    /* Eight sums that do not wait for each other, in one order: an eighth of the time of a single one. */
+    #define FASTACT_SUM(name, type)                                                                          \\
+        static double name(const type *terms, Py_ssize_t count)                                              \\
+        {                                                                                                    \\
+            double lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};                                                      \\
+            Py_ssize_t i = 0;                                                                                \\
+            for (; i + 8 <= count; i += 8)                                                                   \\
+                for (int k = 0; k < 8; k++)                                                                  \\
+                    lanes[k] += (double)terms[i + k];                                                        \\
+            for (; i < count; i++)                                                                           \\
+                lanes[i % 8] += (double)terms[i];                                                            \\
+            return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])); \\
+        }
+    FASTACT_SUM(fastact_sum_of_doubles, double)
+    FASTACT_SUM(fastact_sum_of_singles, float)
+    """
+    double sum_of_doubles "fastact_sum_of_doubles"(const double *terms, Py_ssize_t count) noexcept nogil
+    double sum_of_singles "fastact_sum_of_singles"(const float *terms, Py_ssize_t count) noexcept nogil
 
 
 cdef inline double term(int kind, const char *terms, Py_ssize_t i) noexcept nogil:

@@ -42,7 +42,7 @@ cdef extern from *:
         NUMPY_BACKEND = 2,    /* position in dispatch.BACKENDS of the kernels that run Python */
         CHUNKS_PER_THREAD = 4,
         CHUNKS_PER_THRESHOLD = 8, /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
-        LENGTHY_THRESHOLDS = 32   /* about 0.2 ms: waking a thread that has slept for long pays from here on */
+        LENGTHY_THRESHOLDS = 16   /* about 80 us: waking a thread that has slept for long pays from here on */
     };
     """
     enum: KINDS, GRANULE, BLOCK_BYTES, MAX_OPERANDS, MAX_SCALARS, CACHE_LINE, SHORT

@@ -49,6 +49,8 @@ typedef void (*fastact_task)(void *context, int chunk);
 
 #ifdef FASTACT_THREADS
 
+#include "placement.h"
+
 enum {
     FASTACT_MAX_CHUNKS = 255,      /* eight bits of the ticket */
     FASTACT_SPIN_NS = 50000,       /* a worker after a job, before it sleeps */
@@ -193,7 +195,7 @@ static inline int fastact_core_is_wanted(void)
 }
 
 /* Wait for a job: awake for a while, because calls come in rows, then asleep.  *rests_until is the worker's own. */
-static void fastact_await_job(int64_t *rests_until)
+static void fastact_await_job(fastact_bed *bed, int64_t *rests_until)
 {
     for (;;) {
         int64_t until = 0;
@@ -215,17 +217,19 @@ static void fastact_await_job(int64_t *rests_until)
         /* A caller publishes and then looks who is asleep; a worker says that it is asleep and then looks for a job:
          * one of the two sees the other. */
         bell = fastact_pool.bell;
+        fastact_falls_asleep(bed);
         fastact_pool.asleep++;
         if (!fastact_job_is_open())
             fastact_sleep(&fastact_pool.bell, bell);
         fastact_pool.asleep--;
+        fastact_is_awake(bed);
     }
 }
 
-static void *fastact_worker(void *unused)
+static void *fastact_worker(void *number)
 {
     int64_t rests_until = 0;
-    (void)unused;
+    fastact_bed *bed = fastact_take_bed((int)(intptr_t)number);
 #if defined(__linux__)
     prctl(PR_SET_NAME, "fastact", 0, 0, 0);
 #elif defined(__APPLE__)
@@ -235,7 +239,7 @@ static void *fastact_worker(void *unused)
         uint64_t generation = 0, step = -FASTACT_SEAT - 1;
         uint32_t done = 0;
         int chunk;
-        fastact_await_job(&rests_until);
+        fastact_await_job(bed, &rests_until);
         for (; (chunk = fastact_claim(&generation, step)) >= 0; done++, step = -(uint64_t)1)
             fastact_pool.task(fastact_pool.context, chunk);
         if (!done)
@@ -261,7 +265,7 @@ static void fastact_grow(int workers)
     sigdelset(&blocked, SIGSEGV), sigdelset(&blocked, SIGBUS), sigdelset(&blocked, SIGFPE), sigdelset(&blocked, SIGILL);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     while (fastact_pool.workers < workers && !fastact_pool.cannot_grow)
-        if (pthread_create(&thread, &attributes, fastact_worker, 0))
+        if (pthread_create(&thread, &attributes, fastact_worker, (void *)(intptr_t)fastact_pool.workers))
             fastact_pool.cannot_grow = 1; /* to fail at every call would cost more than it can win */
         else
             fastact_pool.workers++;
@@ -292,8 +296,8 @@ static inline uint64_t fastact_next_generation(void)
 }
 
 /* Run task(context, 0) ... task(context, chunks - 1) on at most `threads` threads, this one included, and return how
- * many could take part; 1 means that nothing was done and the caller does the work alone.  `lengthy`: a fifth of a
- * millisecond or more for one thread. */
+ * many could take part; 1 means that nothing was done and the caller does the work alone.  `lengthy`: 80 us or
+ * more for one thread. */
 static int fastact_pool_run(fastact_task task, void *context, int chunks, int threads, int lengthy)
 {
     uint64_t generation;
@@ -325,11 +329,12 @@ static int fastact_pool_run(fastact_task task, void *context, int chunks, int th
     fastact_pool.ticket = generation << 24 | (uint64_t)seats * FASTACT_SEAT | (uint64_t)chunks;
     missing = seats - (fastact_pool.workers - fastact_pool.asleep);
     if (missing > 0) {
-        /* To wake a worker after 10 ms costs the caller 15-20 us, and it comes 0.1 ms later or more: only for a long
-         * job, or when calls come in a row.  But a worker that sleeps again within its spin had no core of its own,
+        /* To wake a worker after milliseconds costs the caller 15-20 us, and it comes 30 us later or more: a lone job
+         * of 70 us gains nothing, one of 140 takes 100.  So only for a long job, or when calls come in a row.  But a worker that sleeps again within its spin had no core of its own,
          * and waking it at every call would cost 3 us each. */
         if ((lengthy || gap < FASTACT_ROW_NS) && now >= fastact_pool.next_wake) {
             fastact_pool.next_wake = now + FASTACT_SPIN_NS;
+            fastact_clear_core(fastact_pool.caller_cpu, fastact_pool.workers);
             fastact_pool.bell++;
             fastact_wake(&fastact_pool.bell, missing);
         }
@@ -377,6 +382,7 @@ static void fastact_in_forked_child(void)
     fastact_callers = 0;
     fastact_forks++;
     fastact_forget_sleepers();
+    fastact_forget_beds();
 }
 
 static int fastact_pool_start(int cores)
