@@ -296,8 +296,8 @@ static inline uint64_t fastact_next_generation(void)
 }
 
 /* Run task(context, 0) ... task(context, chunks - 1) on at most `threads` threads, this one included, and return how
- * many could take part; 1 means that nothing was done and the caller does the work alone.  `lengthy`: 80 us or
- * more for one thread. */
+ * many could take part; 1 means that nothing was done and the caller does the work alone.  `lengthy`: 80 us or more for
+ * one thread. */
 static int fastact_pool_run(fastact_task task, void *context, int chunks, int threads, int lengthy)
 {
     uint64_t generation;
@@ -330,8 +330,9 @@ static int fastact_pool_run(fastact_task task, void *context, int chunks, int th
     missing = seats - (fastact_pool.workers - fastact_pool.asleep);
     if (missing > 0) {
         /* To wake a worker after milliseconds costs the caller 15-20 us, and it comes 30 us later or more: a lone job
-         * of 70 us gains nothing, one of 140 takes 100.  So only for a long job, or when calls come in a row.  But a worker that sleeps again within its spin had no core of its own,
-         * and waking it at every call would cost 3 us each. */
+         * of 70 us gains nothing, one of 140 takes 100.  So only for a long job, or when calls come in a row.  But a
+         * worker that sleeps again within its spin had no core of its own, and waking it at every call would cost 3 us
+         * each. */
         if ((lengthy || gap < FASTACT_ROW_NS) && now >= fastact_pool.next_wake) {
             fastact_pool.next_wake = now + FASTACT_SPIN_NS;
             fastact_clear_core(fastact_pool.caller_cpu, fastact_pool.workers);
