@@ -224,7 +224,7 @@ cdef class ElementwiseFunction:
         cdef char *data[MAX_OPERANDS]
         cdef Py_ssize_t steps[MAX_OPERANDS]
         cdef PyObject *out = NULL
-        cdef int n_inputs = self.entry.n_inputs, n_scalars = self.entry.n_scalars, k, kind, type_number
+        cdef int n_inputs = self.entry.n_inputs, n_scalars = self.entry.n_scalars, k, kind
         cdef Py_ssize_t n, n_bytes, position
         cdef np.ndarray x, other, result
         cdef bint is_c
@@ -233,16 +233,8 @@ cdef class ElementwiseFunction:
         if not PyArray_CheckExact(<object> args[0]):
             return None
         x = <np.ndarray> args[0]
-        type_number = PyArray_TYPE(x)
-        if type_number == np.NPY_FLOAT:
-            kind = FASTACT_FLOAT32
-        elif type_number == np.NPY_DOUBLE:
-            kind = FASTACT_FLOAT64
-        elif type_number == NPY_HALF:
-            kind = FASTACT_FLOAT16
-        elif type_number == bfloat16_number:
-            kind = FASTACT_BFLOAT16
-        else:
+        kind = kind_of(PyArray_TYPE(x))
+        if kind < 0:
             return None
         if kind != FASTACT_FLOAT64:
             for k in range(n_scalars):
@@ -293,11 +285,12 @@ cdef class ElementwiseFunction:
         cdef PyObject *out = NULL
         cdef PyObject *out_of_operand = NULL
         cdef PyObject *name
-        cdef int n_arrays = self.entry.n_inputs - 1, kind, computed_kind, k, status = 0
+        cdef int n_arrays = self.entry.n_inputs - 1, kind, computed_kind, k
         cdef Py_ssize_t n, n_bytes, distance, position
         cdef np.ndarray x, result, sums = None, scratch
-        cdef char stack[SCRATCH_BYTES]
-        cdef char *space = stack
+        cdef double stack[SCRATCH_NUMBERS]
+        cdef char *space = <char *> stack
+        cdef Sums job
         cdef char *target = NULL
         axis = 1
         if self.entry.n_scalars or not n_arrays < n_positional <= n_arrays + 2:
@@ -369,17 +362,16 @@ cdef class ElementwiseFunction:
                 with nogil:
                     drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
             return result
-        n_bytes = scratch_bytes(&self.entry, kind, n, channels.count)
-        if n_bytes > SCRATCH_BYTES:
+        plan_sums(&job, &channels, n)
+        n_bytes = bytes_for_sums(&job)
+        if n_bytes > SCRATCH_NUMBERS * <Py_ssize_t> sizeof(double):
             scratch = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &n_bytes, np.NPY_BYTE, 0)
             space = PyArray_BYTES(scratch)
         if n < RELEASE_GIL_FROM:
-            status = drive_with_sums(&self.entry, kind, data, n, &channels, space, target)
+            drive_with_sums(&job, &self.entry, kind, data, space, target)
         else:
             with nogil:
-                status = drive_with_sums(&self.entry, kind, data, n, &channels, space, target)
-        if status < 0:
-            raise MemoryError
+                drive_with_sums(&job, &self.entry, kind, data, space, target)
         return result, sums
 
     cdef double scalar(self, int k, object value) except? -1.0:
@@ -614,7 +606,6 @@ def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
     The one order of summation there is: the direct path and general_call give the same bits.
     """
     cdef Channels channels
-    cdef int kind = FASTACT_FLOAT64 if PyArray_TYPE(terms) == np.NPY_DOUBLE else FASTACT_FLOAT32
     cdef npy_intp size = count
     if not PyArray_ISCARRAY_RO(terms) or PyArray_TYPE(terms) not in (np.NPY_FLOAT, np.NPY_DOUBLE):
         raise TypeError("terms: accepted: a dense float32 or float64 array")
@@ -622,7 +613,8 @@ def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
         raise ValueError(f"count, inner: got {count}, {inner}; accepted: divisors of the array's size")
     channels.count, channels.inner = count, inner
     cdef np.ndarray sums = <np.ndarray> PyArray_EMPTY(1, &size, np.NPY_DOUBLE, 0)
-    if sum_channels(kind, PyArray_BYTES(terms), PyArray_SIZE(terms), &channels, <double *> PyArray_BYTES(sums)) < 0:
+    if sum_channels(kind_of(PyArray_TYPE(terms)), PyArray_BYTES(terms), PyArray_SIZE(terms), &channels,
+                    <double *> PyArray_BYTES(sums)) < 0:
         raise MemoryError
     return sums
 

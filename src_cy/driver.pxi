@@ -312,3 +312,6 @@ cdef Kernel *resolve(Entry *entry, int kind) noexcept with gil:
                 if entry.kernels[backend][kind].function is not NULL:
                     return &entry.kernels[backend][kind]
     return entry.active[kind]
+
+
+include "channel_sums.pxi"

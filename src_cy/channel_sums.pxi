@@ -1,0 +1,238 @@
+# Sums over channels, such as the gradient of prelu's weight: terms are summed as soon as they have been made.
+#
+# A call is cut into stretches, as many as its shape says and nothing else.  A stretch is worked through in blocks: the
+# kernel leaves a block of terms in the L1 cache, and they are added to the stretch's own sums, one for each channel.  At
+# the end the stretches' sums are added in their order.  So there is one order of summation, whichever threads took part,
+# and no array of terms, which would cost three times as much as all the rest.
+#
+# Terms are summed in the precision that computes: blocks of 16-bit elements are widened, and their gradients narrowed.
+
+cdef extern from "elements.h" nogil:
+    void store "fastact_store"(int kind, double number, char *element)
+    void widen "fastact_widen"(int kind, const char *array, Py_ssize_t count, float *numbers)
+    void narrow "fastact_narrow"(int kind, const float *numbers, Py_ssize_t count, char *array)
+
+cdef extern from *:
+    """
+    enum {
+        SUM_BLOCK = 512,            /* elements; in float64 six operands of these fit the smallest L1 cache in use */
+        SUM_GROUP = 32,             /* blocks that are summed by themselves, so that errors grow with n / 16 Ki */
+        MOST_STRETCHES = 16,
+        SHORTEST_STRETCH = 32768,   /* elements: 5 us of work, from which threads pay */
+        SCRATCH_NUMBERS = 512       /* of sums on the stack: of up to 204 channels in one stretch */
+    };
+    /* Eight sums that do not wait for each other, in one order: an eighth of the time of a single one. */
+    #define FASTACT_SUM(name, type)                                                                                  \\
+        static double name(const type *terms, Py_ssize_t count)                                                      \\
+        {                                                                                                            \\
+            double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};                                                                  \\
+            Py_ssize_t i = 0;                                                                                        \\
+            for (; i + 8 <= count; i += 8)                                                                           \\
+                for (int k = 0; k < 8; k++)                                                                          \\
+                    s[k] += (double)terms[i + k];                                                                    \\
+            for (; i < count; i++)                                                                                   \\
+                s[i % 8] += (double)terms[i];                                                                        \\
+            return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));                                \\
+        }                                                                                                            \\
+        static void name##_of_each(const type *terms, Py_ssize_t count, double *sums)                                \\
+        {                                                                                                            \\
+            for (Py_ssize_t i = 0; i < count; i++)                                                                   \\
+                sums[i] += (double)terms[i];                                                                         \\
+        }
+    FASTACT_SUM(fastact_sum_of_doubles, double)
+    FASTACT_SUM(fastact_sum_of_singles, float)
+    """
+    enum: SUM_BLOCK, SUM_GROUP, MOST_STRETCHES, SHORTEST_STRETCH, SCRATCH_NUMBERS
+    double sum_of_doubles "fastact_sum_of_doubles"(const double *terms, Py_ssize_t count) noexcept nogil
+    double sum_of_singles "fastact_sum_of_singles"(const float *terms, Py_ssize_t count) noexcept nogil
+    void doubles_of_each "fastact_sum_of_doubles_of_each"(const double *terms, Py_ssize_t count, double *sums) noexcept nogil
+    void singles_of_each "fastact_sum_of_singles_of_each"(const float *terms, Py_ssize_t count, double *sums) noexcept nogil
+
+
+cdef struct Sums:
+    # What the stretches of one call share.
+    const Kernel *kernel            # NULL: the terms are there already
+    const Entry *entry
+    const Channels *channels
+    int kind
+    char **given                    # operands without the terms; or the terms alone
+    Py_ssize_t n
+    Py_ssize_t length               # of a stretch
+    int stretches
+    double *sums                    # of each stretch: those of a group of blocks, and those of all before it
+    float *operand                  # per-channel values, widened; only of 16-bit elements
+    fp_state caller
+
+
+cdef void plan_sums(Sums *job, const Channels *channels, Py_ssize_t n) noexcept nogil:
+    """How many stretches there are: sums take an eighth of what the arrays do at most."""
+    cdef Py_ssize_t most = min(n // SHORTEST_STRETCH, n // 64 // channels.count)
+    job.channels, job.n = channels, n
+    job.stretches = <int> max(<Py_ssize_t> 1, min(<Py_ssize_t> MOST_STRETCHES, most))
+    job.length = ((n + job.stretches - 1) // job.stretches + SUM_BLOCK - 1) // SUM_BLOCK * SUM_BLOCK
+    job.stretches = <int> ((n + job.length - 1) // job.length)
+
+
+cdef Py_ssize_t bytes_for_sums(const Sums *job) noexcept nogil:
+    """Memory that the sums of a planned call need, and the operand if it is widened."""
+    return job.stretches * 2 * job.channels.count * sizeof(double) + job.channels.count * sizeof(float)
+
+
+cdef void add_block(int kind, const char *terms, Py_ssize_t start, Py_ssize_t count, const Channels *channels,
+                    double *sums) noexcept nogil:
+    """Add terms, the first of which is number ``start``, to the sums of their channels."""
+    cdef Py_ssize_t channel = start // channels.inner % channels.count, done = 0, run
+    cdef Py_ssize_t left = channels.inner - start % channels.inner
+    while done < count:
+        if channels.inner == 1:
+            run = min(count - done, channels.count - channel)
+            if kind == FASTACT_FLOAT64:
+                doubles_of_each(<const double *> terms + done, run, sums + channel)
+            else:
+                singles_of_each(<const float *> terms + done, run, sums + channel)
+            channel = 0
+        else:
+            run = min(count - done, left)
+            if kind == FASTACT_FLOAT64:
+                sums[channel] += sum_of_doubles(<const double *> terms + done, run)
+            else:
+                sums[channel] += sum_of_singles(<const float *> terms + done, run)
+            left = channels.inner
+            channel = channel + 1 if channel + 1 < channels.count else 0
+        done += run
+
+
+cdef void sum_stretch(void *context, int stretch) noexcept nogil:
+    """One stretch of a call, on whatever thread, in the floating-point mode of the caller."""
+    cdef Sums *job = <Sums *> context
+    cdef double terms[SUM_BLOCK]
+    cdef Py_ssize_t count = job.channels.count, start = stretch * job.length, block = 0, stop, i
+    cdef Py_ssize_t end = min(job.n, start + job.length)
+    cdef double *group = job.sums + stretch * 2 * count
+    cdef double *before = group + count
+    cdef fp_state own = fp_enter_as(job.caller)
+    memset(group, 0, 2 * count * sizeof(double))
+    while start < end:
+        stop = min(end, start + SUM_BLOCK)
+        if job.kernel is NULL:
+            add_block(job.kind, job.given[0] + start * element_size(job.kind), start, stop - start, job.channels, group)
+        else:
+            make_terms(job, start, stop, <char *> terms)
+            add_block(job.kind, <char *> terms, start, stop - start, job.channels, group)
+        block += 1
+        if block % SUM_GROUP == 0:
+            for i in range(count):
+                before[i] += group[i]
+                group[i] = 0.0
+        start = stop
+    for i in range(count):
+        before[i] += group[i]
+    fp_leave(own)
+
+
+cdef void make_terms(Sums *job, Py_ssize_t start, Py_ssize_t stop, char *terms) noexcept nogil:
+    """Elements start..stop of the gradient into its array, and their terms."""
+    cdef float numbers[3][SUM_BLOCK]
+    cdef char *data[MAX_OPERANDS]
+    cdef Py_ssize_t steps[MAX_OPERANDS]
+    cdef Rows rows
+    cdef int n_arrays = job.entry.n_inputs - 1, kind = FASTACT_FLOAT64 if job.kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
+    cdef bint widened = element_size(job.kind) == 2
+    cdef Py_ssize_t size = parameter_size(job.kind), k
+    for k in range(n_arrays + 2):
+        data[k] = job.given[k]
+    # operands are addressed by the number of the element, so a block begins where it would in an array
+    data[n_arrays + 2] = terms - start * size
+    if widened:
+        for k in range(n_arrays):
+            widen(job.kind, job.given[k] + 2 * start, stop - start, numbers[k])
+            data[k] = <char *> numbers[k] - start * size
+        data[n_arrays] = <char *> job.operand
+        data[n_arrays + 1] = <char *> numbers[2] - start * size
+    rows_of_channels(job.channels, job.entry, n_arrays, size, steps, &rows)
+    run_rows(job.kernel, job.entry, kind, data, steps, &rows, False, start, stop, NULL)
+    if widened:
+        narrow(job.kind, numbers[2], stop - start, job.given[n_arrays + 1] + 2 * start)
+
+
+cdef void add_stretches(const Sums *job) noexcept nogil:
+    """The sums of all stretches, where those of the first one are."""
+    cdef Py_ssize_t count = job.channels.count, i
+    cdef int stretch
+    cdef double *totals = job.sums + count
+    for stretch in range(1, job.stretches):
+        for i in range(count):
+            totals[i] += job.sums[(2 * stretch + 1) * count + i]
+
+
+cdef int sum_channels(int kind, const char *terms, Py_ssize_t n, const Channels *channels, double *sums) noexcept nogil:
+    """Sums of terms that are there already, dense float32 or float64, in the same order.  -1 if there is no memory."""
+    cdef Sums job
+    cdef char *given = <char *> terms
+    cdef int stretch
+    if n == 0:
+        memset(sums, 0, channels.count * sizeof(double))
+        return 0
+    plan_sums(&job, channels, n)
+    job.sums = <double *> malloc(bytes_for_sums(&job))
+    if job.sums is NULL:
+        return -1
+    job.kernel, job.kind, job.given, job.caller = NULL, kind, &given, fp_enter()
+    for stretch in range(job.stretches):
+        sum_stretch(&job, stretch)
+    add_stretches(&job)
+    fp_leave(job.caller)
+    memcpy(sums, job.sums + channels.count, channels.count * sizeof(double))
+    free(job.sums)
+    return 0
+
+
+cdef void drive_with_sums(Sums *job, Entry *entry, int kind, char **given, char *scratch, char *target) noexcept nogil:
+    """A planned call of a backward whose last output is summed over each channel, into ``target``.
+
+    ``given`` has all other operands.  The sums are stored after everything else has been read, so the target may be
+    any memory.
+    """
+    cdef int computed = FASTACT_FLOAT64 if kind == FASTACT_FLOAT64 else FASTACT_FLOAT32, threads = 1, stretch
+    cdef Py_ssize_t count = job.channels.count, size = element_size(kind), i
+    cdef fp_state caller = fp_enter()
+    job.kernel, job.entry, job.kind, job.given, job.caller = entry.active[computed], entry, kind, given, caller
+    job.sums = <double *> scratch
+    job.operand = <float *> (scratch + job.stretches * 2 * count * sizeof(double))
+    if size == 2:
+        widen(kind, given[entry.n_inputs - 1], count, job.operand)
+    if (thread_count > 1 and job.n >= entry.parallel_from[computed]
+            and not runs_python(entry, job.kernel, computed)):
+        threads = pool_run(sum_stretch, job, job.stretches, min(thread_count, job.stretches),
+                           job.n // LENGTHY_THRESHOLDS >= entry.parallel_from[computed])
+    if threads == 1:
+        for stretch in range(job.stretches):
+            sum_stretch(job, stretch)
+    add_stretches(job)
+    for i in range(count):
+        store(kind, job.sums[count + i], target + i * size)
+    fp_leave(caller)
+
+
+cdef void store_one(int kind, double number, char *element) noexcept nogil:
+    """The number as an element, rounded once, without leaving a flag of that in the caller's state."""
+    cdef fp_state caller = fp_enter()
+    store(kind, number, element)
+    fp_leave(caller)
+
+
+cdef np.ndarray array_for_sums(np.ndarray x, object operand, PyObject *out):
+    """An array of x's dtype and the operand's shape: ``out``, if it is one, or a new one; None if it is not."""
+    cdef int ndim = PyArray_NDIM(<np.ndarray> operand) if PyArray_CheckExact(operand) else 0
+    cdef npy_intp *dims = PyArray_DIMS(<np.ndarray> operand) if ndim else NULL
+    cdef np.ndarray array
+    if out is NULL or out is Py_None:
+        return <np.ndarray> PyArray_EMPTY(ndim, dims, PyArray_TYPE(x), 0)
+    if not PyArray_CheckExact(<object> out):
+        return None
+    array = <np.ndarray> out
+    if PyArray_TYPE(array) != PyArray_TYPE(x) or PyArray_NDIM(array) != ndim:
+        return None
+    if not PyArray_ISCARRAY_RO(array) or not PyArray_ISWRITEABLE(array):
+        return None
+    return array if not ndim or PyArray_DIMS(array)[0] == dims[0] else None
