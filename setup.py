@@ -101,6 +101,13 @@ def render(level: str) -> str:
         fused=fused,
         passes=passes,
         granules=GRANULES[level],
+        strides={
+            (loop.name, dtype): stride
+            for loop in loops
+            for dtype in DEFAULT_BEAT
+            for beat, stride in passes(loop, level, dtype)
+            if beat
+        },
         formulas="\n\n".join(
             lowering.lower(formulas, lowering.CythonDialect(precision)) for precision, formulas in needed.items()
         ),

@@ -26,7 +26,6 @@ import sections
 
 import fastact
 from fastact.cases import aligned, show_size
-from fastact.contenders import optional_module
 
 FUNCTIONS = ("relu", "gelu", "silu")
 OPERATORS = ("relu", "gelu", "matmul")
@@ -109,9 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--pin", action="store_true", help="keep this thread on one core and all others on the rest, for busy machines"
     )
     options = parser.parse_args(arguments)
-    torch = optional_module("torch")
+    torch = sections.torch_for("alternating")
     if torch is None:
-        print("alternating needs PyTorch: pip install torch", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
     fastact.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""What the benchmarks of threads have in common: options, JSON, and a section of a document between two markers.
+"""What several benchmarks have in common: options, JSON, and a section of a document between two markers.
 
 Each of them is one command that prints its table, and with ``--json PATH`` and ``--into FILE`` keeps it.  The section
 says of itself when and where it was measured.
@@ -19,6 +19,7 @@ import report
 
 import fastact
 from fastact import benchmark
+from fastact.contenders import optional_module
 
 
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -29,6 +30,14 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
     options.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured there")
     options.add_argument("--into", type=Path, metavar="FILE", help="put the section between its markers there")
     return options
+
+
+def torch_for(name: str) -> Any:
+    """PyTorch, or None and a word about it."""
+    torch = optional_module("torch")
+    if torch is None:
+        print(f"{name} needs PyTorch: pip install torch", file=sys.stderr)
+    return torch
 
 
 def sizes(text: str) -> list[int]:

@@ -26,7 +26,6 @@ import sections
 
 import fastact
 from fastact.cases import aligned, show_size
-from fastact.contenders import optional_module
 
 FUNCTIONS = ("gelu", "silu", "mish")
 #: Requests of a thread before its clock starts: PyTorch makes a team for each thread that calls it.
@@ -138,9 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8, help="Python threads; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round; default: %(default)s")
     options = parser.parse_args(arguments)
-    torch = optional_module("torch")
+    torch = sections.torch_for("serving")
     if torch is None:
-        print("serving needs PyTorch: pip install torch", file=sys.stderr)
         return 2
     sections.settle(options.threads, 0.1 * options.rounds)
     rows = [

@@ -254,6 +254,8 @@ def _supply_compiled() -> None:
             for kind, dtype in enumerate(DTYPES):
                 address = cython_kernels.kernel(_loop(function), dtype)
                 function.supply(0, kind, address, cython_kernels.DISTINCT)
+        for dtype, addresses in cython_kernels.conversions().items():
+            _core.supply_conversions(DTYPES.index(dtype), *addresses)
 
 
 def _set_thresholds() -> None:

@@ -12,9 +12,9 @@ import sys
 from . import _core
 
 # Bytes that a call moves, inputs and outputs, for each byte of cache.  With as many as the cache holds streaming is as
-# fast as ordinary stores or slower (relu of 4 Mi float32, one and two threads, 32 MiB: 0.09 to 0.12 ns against 0.07 to
-# 0.12); with twice as many it is 15 to 25 % faster, and so is relu together with somebody who reads the output next,
-# because of that output little would be left in the cache.
+# fast as ordinary stores or slower (relu of 4 Mi float32 on one thread, 32 MiB); with twice as many it is a sixth
+# faster (docs/memory.md), and so is relu together with somebody who reads the output next, because of that output
+# little would be left in the cache.
 _CACHES = 2
 # The number that no call moves.
 NEVER = sys.maxsize

@@ -275,105 +275,6 @@ cdef class ElementwiseFunction:
                 drive(&self.entry, kind, data, steps, n, scalars, NULL, thread_count)
         return result
 
-    cdef object direct_channels(self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):
-        """The plain case of a function with one per-channel operand; None if this call is not one."""
-        cdef char *data[MAX_OPERANDS]
-        cdef Py_ssize_t steps[MAX_OPERANDS]
-        cdef Channels channels
-        cdef Rows rows
-        cdef double number          # in whatever format the elements have
-        cdef PyObject *out = NULL
-        cdef PyObject *out_of_operand = NULL
-        cdef PyObject *name
-        cdef int n_arrays = self.entry.n_inputs - 1, kind, computed_kind, k
-        cdef Py_ssize_t n, n_bytes, distance, position
-        cdef np.ndarray x, result, sums = None, scratch
-        cdef double stack[SCRATCH_NUMBERS]
-        cdef char *space = <char *> stack
-        cdef Sums job
-        cdef char *target = NULL
-        axis = 1
-        if self.entry.n_scalars or not n_arrays < n_positional <= n_arrays + 2:
-            return None
-        if n_positional == n_arrays + 2:
-            axis = <object> args[n_arrays + 1]
-        if keywords is not NULL:
-            for position in range(PyTuple_GET_SIZE(keywords)):
-                name = PyTuple_GET_ITEM(keywords, position)
-                if name is <PyObject *> OUT:
-                    out = args[n_positional + position]
-                elif name is <PyObject *> AXIS and n_positional == n_arrays + 1:
-                    axis = <object> args[n_positional + position]
-                else:
-                    return None
-        if out is not NULL and PyTuple_CheckExact(<object> out):
-            if PyTuple_GET_SIZE(out) != self.entry.n_outputs:
-                return None
-            if self.entry.n_outputs == 2:
-                out_of_operand = PyTuple_GET_ITEM(out, 1)
-            out = PyTuple_GET_ITEM(out, 0)
-            if out is Py_None:
-                return None
-        if not PyArray_CheckExact(<object> args[0]):
-            return None
-        x = <np.ndarray> args[0]
-        kind = kind_of(PyArray_TYPE(x))
-        n = PyArray_SIZE(x)
-        if kind < 0 or n == 0 or not PyArray_ISCARRAY_RO(x):
-            return None
-        n_bytes = n * element_size(kind)
-        operand = <object> args[n_arrays]
-        if not layout_of(x, operand, axis, &channels):
-            return None
-        for k in range(n_arrays):
-            if not same_layout(x, <object> args[k], True):
-                return None
-            data[k] = PyArray_BYTES(<np.ndarray> args[k])
-        if PyArray_CheckExact(operand):
-            data[n_arrays] = PyArray_BYTES(<np.ndarray> operand)
-        else:
-            data[n_arrays] = <char *> &number
-            store_one(kind, operand, data[n_arrays])
-        if out is NULL or out is Py_None:
-            result = new_output(x, False, n_bytes)
-        else:
-            if not same_layout(x, <object> out, True) or not PyArray_ISWRITEABLE(<np.ndarray> out):
-                return None
-            result = <np.ndarray> out
-            for k in range(n_arrays + 1):
-                distance = PyArray_BYTES(result) - data[k]
-                if (distance != 0 or k == n_arrays) and -n_bytes < distance < n_bytes + channels.count * 8:
-                    return None
-        data[n_arrays + 1] = PyArray_BYTES(result)
-        if self.entry.n_outputs == 2:
-            sums = array_for_sums(x, operand, out_of_operand)
-            if sums is None:
-                return None
-            target = PyArray_BYTES(sums)
-        # sums are of terms in the precision that computes: drive_with_sums
-        computed_kind = kind if self.entry.n_outputs == 1 or kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
-        if self.entry.active[computed_kind] is NULL:
-            resolver(self, KIND_NAMES[computed_kind])
-        if self.entry.n_outputs == 1:
-            rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
-            if n < RELEASE_GIL_FROM:
-                drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
-            else:
-                with nogil:
-                    drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
-            return result
-        plan_sums(&job, &channels, n)
-        n_bytes = bytes_for_sums(&job)
-        if n_bytes > SCRATCH_NUMBERS * <Py_ssize_t> sizeof(double):
-            scratch = <np.ndarray> PyArray_EMPTY(1, <npy_intp *> &n_bytes, np.NPY_BYTE, 0)
-            space = PyArray_BYTES(scratch)
-        if n < RELEASE_GIL_FROM:
-            drive_with_sums(&job, &self.entry, kind, data, space, target)
-        else:
-            with nogil:
-                drive_with_sums(&job, &self.entry, kind, data, space, target)
-        return result, sums
-
     cdef double scalar(self, int k, object value) except? -1.0:
         """A parameter as a number that the row accepts."""
         cdef double number
@@ -550,6 +451,7 @@ cdef double single(double number) noexcept nogil:
 include "bfloat16.pxi"
 include "table.pxi"
 include "ufunc_calls.pxi"
+include "channel_calls.pxi"
 
 cdef str OUT = sys.intern("out")
 cdef str AXIS = sys.intern("axis")
@@ -578,7 +480,7 @@ cdef object call_vector(object function, PyObject **args, size_t n_args, PyObjec
         if result is None:
             result = through_ufunc(self, args, n_positional, keywords)
     else:
-        result = self.direct_channels(args, n_positional, keywords)
+        result = direct_channels(self, args, n_positional, keywords)
     if result is not None:
         return result
     positional = tuple([<object> args[k] for k in range(n_positional)])
@@ -598,6 +500,11 @@ cdef void enable_vectorcall():
 
 
 enable_vectorcall()
+
+
+def supply_conversions(int kind, size_t widen_address, size_t narrow_address):
+    """Enter what widens and narrows 16-bit elements in the instructions of this CPU."""
+    wideners[kind], narrowers[kind] = <widening> <void *> widen_address, <narrowing> <void *> narrow_address
 
 
 def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):

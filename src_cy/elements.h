@@ -58,33 +58,6 @@ static inline void fastact_store(int kind, double number, char *element)
         memcpy(element, &half, sizeof half);
 }
 
-#define FASTACT_CONVERT(from_type, from, convert, to_type, to)                                                         \
-    for (ptrdiff_t i = 0; i < count; i++) {                                                                           \
-        from_type before;                                                                                             \
-        memcpy(&before, (const char *)(from) + i * (ptrdiff_t)sizeof before, sizeof before);                          \
-        to_type after = convert(before);                                                                              \
-        memcpy((char *)(to) + i * (ptrdiff_t)sizeof after, &after, sizeof after);                                     \
-    }
-
-/* Dense elements as float32, and back, rounded once: a loop for each dtype, or none becomes SIMD.  Not for float64. */
-static inline void fastact_widen(int kind, const char *restrict array, ptrdiff_t count, float *restrict numbers)
-{
-    if (kind == FASTACT_FLOAT16) {
-        FASTACT_CONVERT(uint16_t, array, fastact_widen_float16, float, numbers)
-    } else {
-        FASTACT_CONVERT(uint16_t, array, fastact_widen_bfloat16, float, numbers)
-    }
-}
-
-static inline void fastact_narrow(int kind, const float *restrict numbers, ptrdiff_t count, char *restrict array)
-{
-    if (kind == FASTACT_FLOAT16) {
-        FASTACT_CONVERT(float, numbers, fastact_narrow_float16, uint16_t, array)
-    } else {
-        FASTACT_CONVERT(float, numbers, fastact_narrow_bfloat16, uint16_t, array)
-    }
-}
-
 #define FASTACT_MOVE(type, from, from_step, to, to_step)                                                   \
     for (ptrdiff_t i = 0; i < count; i++) {                                                                           \
         type element;                                                                                                 \

@@ -186,4 +186,20 @@ static inline void fastact_narrow_granule_bfloat16(const float *numbers, uint16_
 
 #endif
 
+/* Any multiple of FASTACT_GRANULE numbers. */
+#define FASTACT_BLOCKS(type)                                                                                           \
+    static inline void fastact_widen_block_##type(const uint16_t *halves, float *numbers, ptrdiff_t count)            \
+    {                                                                                                                 \
+        for (ptrdiff_t i = 0; i < count; i += FASTACT_GRANULE)                                                        \
+            fastact_widen_granule_##type(halves + i, numbers + i);                                                    \
+    }                                                                                                                 \
+    static inline void fastact_narrow_block_##type(const float *numbers, uint16_t *halves, ptrdiff_t count)           \
+    {                                                                                                                 \
+        for (ptrdiff_t i = 0; i < count; i += FASTACT_GRANULE)                                                        \
+            fastact_narrow_granule_##type(numbers + i, halves + i);                                                   \
+    }
+
+FASTACT_BLOCKS(float16)
+FASTACT_BLOCKS(bfloat16)
+
 #endif

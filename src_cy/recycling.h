@@ -1,9 +1,8 @@
 /* Memory for large outputs: a block whose array is gone is kept for the next array of its size, within a bound.
  *
  * malloc maps 32 MiB and more anew each time and gives them back at once, and does the same with less if it lay at the
- * heap's end.  So a new output may cost a page fault for every page, in which the kernel clears it: relu of 16 Mi
- * float32 takes 0.35 ns for an element instead of 0.16, with the huge pages that NumPy asks for, of 1 Mi 0.6 instead of
- * 0.06.
+ * heap's end.  So a new output may cost a page fault for every page, in which the kernel clears it: with the huge pages
+ * that NumPy asks for, relu of 16 Mi float32 takes twice as long (docs/memory.md), with small ones ten times.
  *
  * What is kept is nobody's loss.  Each block is handed to the kernel with MADV_FREE, which takes its pages when memory
  * is short, in this process's group or the whole machine, and until then leaves them as they are: 0.1 ms for 256 MiB,

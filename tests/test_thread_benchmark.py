@@ -1,5 +1,7 @@
-"""The benchmarks of threads run, on tiny input, and write what they promise.  No figure is asserted: a loaded machine
-must not fail a test."""
+"""The benchmarks of threads and of large outputs run, on tiny input, and write what they promise.
+
+No figure is asserted: a loaded machine must not fail a test.
+"""
 
 import importlib.util
 import json
@@ -13,6 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 QUICK = {
     "scaling": ["--function", "relu", "gelu", "--size", "16,4Ki", "--rounds", "2"],
+    "large_outputs": ["--function", "relu", "gelu_backward", "--size", "4Ki", "--rounds", "2"],
     "alternating": [
         *("--function", "relu", "--operator", "relu", "matmul", "--size", "4Ki", "--edge", "8"),
         *("--rounds", "2", "--seconds", "0.01"),
@@ -20,8 +23,10 @@ QUICK = {
     "serving": ["--function", "gelu", "--size", "16,32Ki", "--rounds", "2", "--seconds", "0.02", "--clients", "3"],
 }
 #: How many rows these options make; serving has one for one thread and one for two.
-ROWS = {"scaling": 2 * 2 * 2, "alternating": 2, "serving": 2 * 2}
-EVERY = pytest.mark.parametrize("name", ["scaling", *(pytest.param(name, marks=TORCH) for name in list(QUICK)[1:])])
+ROWS = {"scaling": 2 * 2 * 2, "large_outputs": 2 * 2, "alternating": 2, "serving": 2 * 2}
+EVERY = pytest.mark.parametrize(
+    "name", ["scaling", "large_outputs", *(pytest.param(name, marks=TORCH) for name in list(QUICK)[2:])]
+)
 
 
 def run(name, *words):

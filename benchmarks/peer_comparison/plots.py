@@ -88,7 +88,7 @@ def _roofline(cells: Sequence[Measured], path: Path) -> None:
             legend.setdefault(label, line)
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize="small")
     figure.supxlabel("size of one array", fontsize="medium")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=70)
     plt.close(figure)
 
 

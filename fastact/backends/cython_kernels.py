@@ -99,6 +99,12 @@ def kernels_of(level: str) -> dict[tuple[str, str], int]:
     return _table(_load(level))
 
 
+def conversions() -> dict[str, tuple[int, int]]:
+    """Addresses of what widens and what narrows elements of 16 bits, by dtype."""
+    module = _choose()
+    return dict(module.conversions()) if module else {}
+
+
 def operations() -> dict[tuple[str, str], int]:
     """Arithmetic per element by loop and dtype (float32, float16), counted when the kernels were built."""
     module = _choose()

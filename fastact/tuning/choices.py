@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from .. import costs
-from .measuring import Setting, Subject
+from .measuring import Measuring, Setting, Subject
 
 #: Noise: what the minima and the medians of two equal settings differ by on a busy machine with two cores, at most,
 #: over so many alternating rounds.
@@ -32,21 +32,6 @@ _ISOLATED_FACTOR = 5 / 3
 #: Numba must be so much faster at one of these sizes, and at none of them slower by more than noise.
 _NUMBA_GAIN = 0.05
 _NUMBA_SIZES = (512, 4096, 32_768)
-
-
-class Measured(Protocol):
-    """What times calls: ``measuring.Measuring``, or what tests put in its place."""
-
-    def samples(
-        self,
-        subject: Subject,
-        size: int,
-        settings: Sequence[Setting],
-        rounds: int,
-        in_a_row: bool = False,
-        in_place: bool = False,
-    ) -> list[list[float]]:
-        """Nanoseconds per call in each round, for each setting; ``in_a_row`` for threads."""
 
 
 class Threshold(NamedTuple):
@@ -81,7 +66,7 @@ def pays(together: Sequence[float], alone: Sequence[float]) -> bool:
     return gains and statistics.median(together) <= statistics.median(alone) * (1 + MARGIN)
 
 
-def break_even(measured: Measured, probes: Sequence[tuple[Subject, float]]) -> BreakEven | None:
+def break_even(measured: Measuring, probes: Sequence[tuple[Subject, float]]) -> BreakEven | None:
     """From how much work on two threads pay, by probes: functions with their costs.  None if they never did.
 
     They pay from some work on if they do there and for all larger ones.  The most cautious of the probes counts, for
@@ -109,7 +94,7 @@ def break_even(measured: Measured, probes: Sequence[tuple[Subject, float]]) -> B
     return BreakEven(max(e.pays_from for e in found), min(e.not_at for e in found)) if found else None
 
 
-def threshold(measured: Measured, subject: Subject, cost: float, even: BreakEven) -> Threshold:
+def threshold(measured: Measuring, subject: Subject, cost: float, even: BreakEven) -> Threshold:
     """The threshold that follows from a cost, if it is another one than the default's and no slower."""
     default, _ = costs.threshold(subject.function.name, subject.loop, subject.dtype)
     lowered = costs.parallel_from(cost, even.pays_from * _ISOLATED_FACTOR)
@@ -131,7 +116,7 @@ def threshold(measured: Measured, subject: Subject, cost: float, even: BreakEven
     return Threshold(tuned, f"instead of {default}")
 
 
-def numba_wins(measured: Measured, subject: Subject) -> bool:
+def numba_wins(measured: Measuring, subject: Subject) -> bool:
     """Whether Numba's kernel is faster than the compiled one at some size, and at none slower, on one thread.
 
     In place as well: there Numba's kernels go through a block buffer (backends/numba_kernels.py), and the compiled

@@ -1,0 +1,107 @@
+"""What streaming and recycling are worth for outputs beyond the caches: each on and off, in turns.
+
+    python benchmarks/large_outputs.py --into docs/memory.md
+
+Reused outputs are written past the caches or not (``src_cy/streaming.pxi``); new ones get recycled memory or fresh pages
+(``src_cy/recycling.h``).  Beside them is memory's own time: copying as many bytes, or adding two arrays, with NumPy, on
+one thread.  Only functions that wait for memory are streamed; others are listed to show that they would lose by it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import sections
+
+import fastact
+from fastact import dispatch
+from fastact.cases import show_size
+
+FUNCTIONS = ("relu", "relu_backward", "elu_backward", "elu", "sigmoid", "gelu")
+SIZES = "1Mi,4Mi,16Mi,64Mi"
+
+
+def once(call: Any) -> float:
+    """Nanoseconds of one call, and of freeing what it returned."""
+    start = time.perf_counter_ns()
+    call()
+    return float(time.perf_counter_ns() - start)
+
+
+def measured(name: str, size: int, count: int, rounds: int) -> dict[str, Any]:
+    """One row: minimum ns per element of each way."""
+    function = dispatch.FUNCTIONS[name]
+    random = np.random.default_rng(20260101)
+    inputs = [random.standard_normal(size, np.float32) for _ in function.array_names]
+    out = np.zeros(size, np.float32)
+    streams, bound = function.memory_bound, fastact.get_recycling().max_bytes
+
+    def reused(streamed: bool) -> float:
+        function.memory_bound = streamed
+        return once(lambda: function(*inputs, out=out))
+
+    def new(recycled: bool) -> float:
+        fastact.set_recycling(bound if recycled else 0)
+        if recycled:
+            function(*inputs)  # freed at once: what the next one recycles
+        return once(lambda: function(*inputs))
+
+    def memory() -> float:
+        return once(lambda: np.add(*inputs, out=out) if len(inputs) > 1 else np.copyto(out, inputs[0]))
+
+    ways = {
+        "memory": memory,
+        "ordinary": lambda: reused(False),
+        "streamed": lambda: reused(True),
+        "fresh": lambda: new(False),
+        "recycled": lambda: new(True),
+    }
+    best = dict.fromkeys(ways, float("inf"))
+    try:
+        with fastact.num_threads(count):
+            for _ in range(rounds):
+                for way, run in ways.items():
+                    # new outputs as they come, streamed or not
+                    function.memory_bound = streams
+                    best[way] = min(best[way], run() / size)
+    finally:
+        function.memory_bound = streams
+        fastact.set_recycling(bound)
+    return {"function": name, "size": size, "threads": count, "streams": streams, **best}
+
+
+def section(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    heads = ["function", "elements", "threads", "memory", "reused", "streamed", "is streamed", "new", "new, recycled"]
+    lines = [
+        [
+            f"`{row['function']}`",
+            show_size(row["size"]),
+            str(row["threads"]),
+            *(f"{row[way]:.3f}" for way in ("memory", "ordinary", "streamed")),
+            "yes" if row["streams"] else "no",
+            *(f"{row[way]:.3f}" for way in ("fresh", "recycled")),
+        ]
+        for row in rows
+    ]
+    title = "ns per float32 element, the minimum of rounds in turns, `python benchmarks/large_outputs.py`:"
+    return f"{title}\n\n{sections.table(heads, lines)}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = sections.parser(__doc__.splitlines()[0], 7)
+    parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=[*dispatch.FUNCTIONS], metavar="NAME")
+    parser.add_argument("--size", type=sections.sizes, default=sections.sizes(SIZES), metavar="N[,N...]")
+    options = parser.parse_args(arguments)
+    counts = sorted({1, options.threads})
+    cases = itertools.product(options.function, options.size, counts)
+    rows = [measured(name, size, count, options.rounds) for name, size, count in cases]
+    return sections.finish(options, "large_outputs", rows, section)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
