@@ -2,9 +2,9 @@
 
     python benchmarks/large_outputs.py --into docs/memory.md
 
-Reused outputs are written past the caches or not (``src_cy/streaming.pxi``); new ones get recycled memory or fresh pages
-(``src_cy/recycling.h``).  Beside them is memory's own time: copying as many bytes, or adding two arrays, with NumPy, on
-one thread.  Only functions that wait for memory are streamed; others are listed to show that they would lose by it.
+Reused outputs are written past the caches or not (``src_cy/streaming.pxi``), new ones get recycled memory or fresh
+pages (``src_cy/recycling.h``).  Beside them is memory's own time: copying as many bytes, or adding two arrays, with
+NumPy, on one thread.  Only functions that wait for memory are streamed; others are listed to show that they lose by it.
 """
 
 from __future__ import annotations
