@@ -449,6 +449,6 @@ def test_bfloat16_errors_are_in_its_own_units():
 def test_cells_are_all_combinations():
     functions = list(compare.FUNCTIONS.values())
     everything = cells.cells(functions, cells.DTYPES, list(cells.SIZES.values()), cells.MODES, 1)
-    assert len(everything) == len(set(everything)) == 28 * 4 * 6 * 3
+    assert len(everything) == len(set(everything)) == len(compare.FUNCTIONS) * 4 * 6 * 3
     assert all(hasattr(reference, cell.activation) and cell.activation in BY_NAME for cell in everything)
     assert {cell.function for cell in everything} == set(compare.FUNCTIONS)

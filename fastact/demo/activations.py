@@ -161,4 +161,8 @@ def plain(name: str) -> tuple[Value, Gradient]:
         return PLAIN[name]
     value, gradient = getattr(reference, name), getattr(reference, f"{name}_gradient")
     defaults = [parameter.default for parameter in BY_NAME[name].scalars]
-    return lambda x: value(x, *defaults), lambda grad, x, y: grad * gradient(x, *defaults)
+    # the reference computes in float64 and leaves it to others to round
+    return (
+        lambda x: value(x, *defaults).astype(x.dtype),
+        lambda grad, x, y: grad * gradient(x, *defaults).astype(x.dtype),
+    )
