@@ -29,6 +29,7 @@ from fastact.cases import aligned, show_size
 
 FUNCTIONS = ("relu", "gelu", "silu")
 OPERATORS = ("relu", "gelu", "matmul")
+POOLS = ("own", "openmp")
 #: What each part of a round takes: long against the time that either side's threads stay awake.
 SECONDS = 0.25
 
@@ -75,13 +76,14 @@ def pin() -> None:
 
 def section(rows: list[dict[str, Any]]) -> str:
     """The table for people."""
-    heads = ["PyTorch's operator", "fastact's function", "elements"]
+    heads = ["PyTorch's operator", "fastact's function", "elements", "pool"]
     heads += ["PyTorch alone, us", "alternating", "ratio", "fastact alone, us", "alternating", "ratio"]
     lines = [
         [
             f"`{row['operator']}`",
             f"`{row['function']}`",
             show_size(row["size"]),
+            row["pool"],
             *itertools.chain.from_iterable(
                 (
                     f"{row[f'{side}_alone'] / 1000:.1f}",
@@ -102,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS, help="default: all of these")
     parser.add_argument("--operator", nargs="+", default=OPERATORS, choices=OPERATORS, help="default: all of these")
     parser.add_argument("--size", type=sections.sizes, default=sections.sizes("256Ki,1Mi"), metavar="N[,N...]")
+    parser.add_argument("--pool", nargs="+", default=POOLS, choices=POOLS, help="fastact's threads; default: both")
     parser.add_argument("--edge", type=int, default=512, help="of the matrices; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="each side of a round; default: %(default)s")
     parser.add_argument(
@@ -116,20 +119,24 @@ def main(arguments: list[str] | None = None) -> int:
     sections.settle(options.threads, 0.1 * options.rounds)
     rows = []
     allowed = os.sched_getaffinity(0) if options.pin else set()
+    torch.relu(torch.ones(2**20))  # makes its threads
     if options.pin:
-        torch.relu(torch.ones(2**20))  # makes its threads
         pin()
     with torch.inference_mode():
         for size in options.size:
             x, out = aligned(size, "float32"), aligned(size, "float32")
             x[...] = np.random.default_rng(20260101).standard_normal(size) * 2.5
             theirs = operators(torch, x, out, options.edge)
-            for operator, name in itertools.product(options.operator, options.function):
+            for operator, name, pool in itertools.product(options.operator, options.function, options.pool):
                 function = getattr(fastact, name)
+                fastact.set_thread_pool(pool)
                 row = measured(theirs[operator], lambda: function(x, out=out), options.rounds, options.seconds)  # noqa: B023
                 for side in ("torch", "fastact"):
                     row[f"{side}_ratio"] = row[f"{side}_alternating"] / row[f"{side}_alone"]
-                rows.append({"operator": operator, "function": name, "size": size, "pinned": options.pin, **row})
+                rows.append(
+                    {"operator": operator, "function": name, "size": size, "pool": pool, "pinned": options.pin, **row}
+                )
+    fastact.set_thread_pool("own")
     if options.pin:
         os.sched_setaffinity(0, allowed)
     return sections.finish(options, "alternating", rows, section)

@@ -11,7 +11,7 @@ from .dispatch import available_backends, get_backend, set_backend, use_backend
 from .embedding import get_include
 from .explanation import explain
 from .recycling import get_recycling, release_recycled, set_recycling
-from .threads import get_num_threads, num_threads, set_num_threads
+from .threads import get_num_threads, get_thread_pool, num_threads, set_num_threads, set_thread_pool
 from .warming import warmup
 
 __version__ = "0.1.0"
@@ -40,11 +40,13 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "get_recycling",
+    "get_thread_pool",
     "num_threads",
     "release_recycled",
     "set_backend",
     "set_num_threads",
     "set_recycling",
+    "set_thread_pool",
     "ufuncs",
     "use_backend",
     "warmup",

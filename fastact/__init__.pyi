@@ -18,8 +18,10 @@ from .recycling import get_recycling as get_recycling
 from .recycling import release_recycled as release_recycled
 from .recycling import set_recycling as set_recycling
 from .threads import get_num_threads as get_num_threads
+from .threads import get_thread_pool as get_thread_pool
 from .threads import num_threads as num_threads
 from .threads import set_num_threads as set_num_threads
+from .threads import set_thread_pool as set_thread_pool
 from .warming import warmup as warmup
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "get_recycling",
+    "get_thread_pool",
     "leaky_relu",
     "leaky_relu_backward",
     "leaky_relu_backward_from_output",
@@ -51,6 +54,7 @@ __all__ = [
     "set_backend",
     "set_num_threads",
     "set_recycling",
+    "set_thread_pool",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_backward_from_output",

@@ -42,6 +42,7 @@ def collect() -> dict[str, Any]:
         "backends": backends,
         "threads": threads.get_num_threads(),
         "threads_from": threads.origin,
+        "thread_pool": threads.get_thread_pool(),
         "tuning": tuned.table.origin if tuned.table else costs.ORIGIN,
         "tuning_ignored": tuned.ignored or _other_numba(),
         "built_with_threads": bool(_core.built_with_threads()),
@@ -77,7 +78,7 @@ def _backend(name: str) -> dict[str, Any]:
 def openmp_runtimes(maps: Path = Path("/proc/self/maps")) -> list[str] | None:
     """The OpenMP libraries in this process, None where the operating system does not tell.
 
-    fastact uses none; but two of them are a risk to their users, and their threads compete with ours for the cores.
+    fastact brings none; but two of them are a risk to their users, and their threads compete with ours for the cores.
     """
     try:
         lines = maps.read_text().splitlines()
@@ -126,7 +127,10 @@ def as_text(facts: dict[str, Any]) -> str:
         rows.append(("", f"{name}: {'' if backend['available'] else 'not available: '}{backend['description']}"))
     built = "with" if facts["built_with_threads"] else "without"
     threads_built = f"built {built} threads{'' if built == 'with' else ': every call runs on the calling thread'}"
-    rows += [("threads", f"{facts['threads']} (from {facts['threads_from']})"), ("", threads_built)]
+    rows += [
+        ("threads", f"{facts['threads']} (from {facts['threads_from']}), pool: {facts['thread_pool']}"),
+        ("", threads_built),
+    ]
     runtimes = facts["openmp_runtimes"]
     if runtimes is None:
         rows.append(("", "OpenMP runtimes of other packages: unknown on this platform"))

@@ -2,7 +2,8 @@
 
 ``FASTACT_NUM_THREADS``, then ``OMP_NUM_THREADS``, then the smaller of the CPU affinity and the cgroup's quota.  The
 number is one for the process; small arrays never use more than the calling thread (see ``dispatch``), and a call that
-finds another one working in parallel works serially (``src_cy/pool.h``).
+finds another one working in parallel works serially (``src_cy/pool.h``).  The threads are fastact's own unless
+``set_thread_pool`` says otherwise.
 """
 
 from __future__ import annotations
@@ -157,6 +158,57 @@ def num_threads(count: int) -> Iterator[None]:
     finally:
         _core.set_thread_count(before)
         origin = before_origin
+
+
+def get_thread_pool() -> str:
+    """Return whose threads share the work of large arrays with the calling one.
+
+    Returns
+    -------
+    str
+        ``'own'`` or ``'openmp'``.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.get_thread_pool()
+    'own'
+    """
+    return "openmp" if _core.borrows_openmp() else "own"
+
+
+def set_thread_pool(name: str) -> None:
+    """Choose whose threads share the work of large arrays with the calling one, for the whole process.
+
+    Parameters
+    ----------
+    name : str
+        ``'own'``, the default: fastact's own workers.  They are never waited for before they have begun, so another
+        process that takes a core costs little, and they survive every kind of fork.
+
+        ``'openmp'``: the threads of the OpenMP runtime that another package has brought into the process, PyTorch's if
+        it is imported.  For programs that take turns between fastact and PyTorch's operators: PyTorch's threads keep
+        their cores for milliseconds after each operator, and fastact's own would wait for them.  As in PyTorch, every
+        Python thread that calls gets a team of its own.  A forked child goes back to ``'own'``.
+
+    Raises
+    ------
+    ValueError
+        If ``name`` is neither, or if it is ``'openmp'`` and there is no such runtime in this process, or this process
+        was forked.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.set_thread_pool("own")
+    """
+    if name not in ("own", "openmp"):
+        raise ValueError(f"name: got {name!r}; accepted: 'own', 'openmp'")
+    if not _core.borrow_openmp(name == "openmp"):
+        raise ValueError(
+            f"name: got {name!r}, and this process has no OpenMP runtime that could be used; accepted: 'own', and "
+            "'openmp' once a package that brings such a runtime (PyTorch, say) is imported, but not in a forked child"
+        )
 
 
 def start() -> None:

@@ -543,6 +543,17 @@ def get_thread_count():
     return thread_count
 
 
+def borrow_openmp(bint borrow):
+    """Let an OpenMP runtime's threads do the jobs, or our own; False if there is no runtime in the process."""
+    with nogil:
+        borrow = pool_borrow(borrow)
+    return bool(borrow)
+
+
+def borrows_openmp():
+    return bool(pool_borrows())
+
+
 def built_with_threads():
     """Whether this build can use threads."""
     return bool(has_threads())

@@ -1,7 +1,7 @@
 /* Whether this thread is inside a parallel region of an OpenMP runtime that somebody else brought into the process.
  *
- * There, the caller's threads have the cores, and ours would only stand in their way.  fastact itself uses no OpenMP
- * and links none: runtimes are looked for among the libraries that are loaded, by file name, so also those that wheels
+ * There, the caller's threads have the cores, and ours would only stand in their way.  fastact itself links no OpenMP
+ * (team.h borrows a runtime's threads where it is told to): runtimes are looked for among the libraries that are loaded, by file name, so also those that wheels
  * bring along under names like libgomp-a34b3233.so.1.  Callers that are compiled with OpenMP ask their own runtime in
  * fastact.h.
  *
@@ -23,6 +23,7 @@
 #include <link.h>
 #endif
 
+#define FASTACT_HAS_RUNTIMES 1
 enum { FASTACT_MAX_RUNTIMES = 8, FASTACT_MAX_PATH = 1024 };
 
 typedef int (*fastact_in_parallel)(void);
@@ -112,7 +113,7 @@ __attribute__((noinline)) static void fastact_look_for_runtimes(void)
     }
 }
 
-static int fastact_inside_openmp(void)
+static inline int fastact_inside_openmp(void)
 {
     unsigned long long loaded = fastact_libraries_loaded();
     if (loaded != atomic_load(&fastact_looked_at)) {
@@ -127,7 +128,7 @@ static int fastact_inside_openmp(void)
     return 0;
 }
 #else
-static int fastact_inside_openmp(void) { return 0; }
+static inline int fastact_inside_openmp(void) { return 0; }
 #endif
 
 #endif

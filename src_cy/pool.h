@@ -50,6 +50,7 @@ typedef void (*fastact_task)(void *context, int chunk);
 #ifdef FASTACT_THREADS
 
 #include "placement.h"
+#include "team.h"
 
 enum {
     FASTACT_MAX_CHUNKS = 255,      /* eight bits of the ticket */
@@ -307,6 +308,12 @@ static int fastact_pool_run(fastact_task task, void *context, int chunks, int th
     threads = threads < chunks ? threads : chunks;
     if (threads < 2 || chunks > FASTACT_MAX_CHUNKS || !atomic_compare_exchange_strong(&fastact_pool.busy, &idle, 1))
         return 1;
+    if (fastact_team.start) {
+        fastact_team_run(task, context, chunks, threads);
+        fastact_pool.last_end = 0; /* what workers there are sleep, and need not be ready */
+        fastact_pool.busy = 0;
+        return threads;
+    }
     had = fastact_pool.workers;
     fastact_grow(threads - 1);
     lengthy |= fastact_pool.workers > had; /* what was made just now is to work, and may already be asleep */
@@ -375,6 +382,24 @@ static inline void fastact_caller_leaves(int forks)
         atomic_fetch_sub(&fastact_callers, 1);
 }
 
+/* From now on jobs are done by workers of our own, or by the threads of an OpenMP runtime; 0 if there is no runtime. */
+static inline int fastact_pool_borrow(int borrow)
+{
+    fastact_team_functions team = {0, 0, 0};
+    int idle = 0;
+    if (borrow && (fastact_forks || !fastact_choose_team(&team)))
+        return 0;
+    while (!atomic_compare_exchange_strong(&fastact_pool.busy, &idle, 1)) {
+        sched_yield(); /* a job runs: it ends without us */
+        idle = 0;
+    }
+    fastact_team = team;
+    fastact_pool.busy = 0;
+    return 1;
+}
+
+static inline int fastact_pool_borrows(void) { return fastact_team.start != 0; }
+
 static void fastact_in_forked_child(void)
 {
     uint64_t generation = fastact_next_generation();
@@ -382,6 +407,7 @@ static void fastact_in_forked_child(void)
     fastact_pool.ticket = generation << 24;
     fastact_callers = 0;
     fastact_forks++;
+    fastact_team.start = 0; /* the runtime's threads are lost, and it would wait for them */
     fastact_forget_sleepers();
     fastact_forget_beds();
 }
@@ -397,6 +423,8 @@ static int fastact_pool_start(int cores)
 enum { FASTACT_MAX_CHUNKS = 1 };
 static inline int fastact_cores(void) { return 1; }
 static inline int fastact_pool_start(int cores) { return cores & 0; }
+static inline int fastact_pool_borrow(int borrow) { return !borrow; }
+static inline int fastact_pool_borrows(void) { return 0; }
 static inline int fastact_caller_enters(int *forks) { return (*forks = 0) + 1; }
 static inline void fastact_caller_leaves(int forks) { (void)forks; }
 static inline int fastact_pool_run(fastact_task task, void *context, int chunks, int threads, int lengthy)

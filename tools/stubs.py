@@ -20,7 +20,7 @@ OTHERS = {
     "embedding": ("get_include",),
     "explanation": ("explain",),
     "recycling": ("get_recycling", "release_recycled", "set_recycling"),
-    "threads": ("get_num_threads", "num_threads", "set_num_threads"),
+    "threads": ("get_num_threads", "get_thread_pool", "num_threads", "set_num_threads", "set_thread_pool"),
     "warming": ("warmup",),
 }
 

@@ -1,0 +1,180 @@
+"""Jobs on the threads of an OpenMP runtime (``set_thread_pool("openmp")``): the same bits, no workers of our own, and
+the way back where the runtime cannot serve.
+
+Interpreters of their own, because a runtime stays in the process that has loaded it.  GCC's is loaded by its name, as
+any package would bring it; where PyTorch is installed, its own is tried, too.
+"""
+
+import importlib.util
+import os
+import subprocess
+
+import pytest
+from extensions import COMPILERS, needs_gcc, needs_tasks
+from interpreters import run_python
+
+import fastact
+
+TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+RUNTIME = pytest.mark.parametrize("runtime", [pytest.param("gcc", marks=needs_gcc), pytest.param("torch", marks=TORCH)])
+TWO = {"OMP_NUM_THREADS": "2"}
+
+START = """
+import ctypes, os, sys, threading
+import numpy as np
+import fastact
+
+def names():
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/comm") as file:
+            found.append(file.read().strip())
+    return found
+
+x = np.linspace(-8, 8, 1 << 20, dtype=np.float32)
+fastact.set_num_threads(1)
+expected = {name: getattr(fastact, name)(x) for name in ("gelu", "silu", "mish", "relu")}
+fastact.set_num_threads(2)
+
+def work(repetitions=3):
+    for _ in range(repetitions):
+        for name, truth in expected.items():
+            assert (getattr(fastact, name)(x).view("int32") == truth.view("int32")).all(), name
+"""
+
+
+def load(runtime):
+    """The statement that brings the runtime into the process."""
+    if runtime == "torch":
+        return "\nimport torch\ntorch.relu(torch.ones(1 << 20))\n"
+    path = subprocess.check_output([COMPILERS["c"], "-print-file-name=libgomp.so.1"], text=True).strip()
+    return f"\nctypes.CDLL({path!r})\n"
+
+
+@RUNTIME
+@needs_tasks
+def test_same_bits_on_the_threads_of_the_runtime(runtime):
+    run_python(
+        START
+        + load(runtime)
+        + """
+before = len(names())
+fastact.set_thread_pool("openmp")
+assert fastact.get_thread_pool() == "openmp"
+work()
+assert "fastact" not in names(), "workers of our own were made"
+if "torch" not in sys.modules:
+    assert len(names()) == before + 1, "the runtime's team did not work"
+fastact.set_thread_pool("own")
+assert fastact.get_thread_pool() == "own"
+work()
+assert "fastact" in names()
+""",
+        environment=TWO,
+    )
+
+
+@needs_gcc
+@pytest.mark.parametrize("team", [1, 3])
+@pytest.mark.parametrize("count", [2, 5])
+def test_teams_of_other_sizes(team, count):
+    """What the runtime gives need not be what fastact may use: every chunk is done, and once."""
+    run_python(
+        START
+        + load("gcc")
+        + f"""
+fastact.set_num_threads({count})
+fastact.set_thread_pool("openmp")
+work()
+for name, truth in expected.items():
+    y = x.copy()
+    getattr(fastact, name)(y, out=y)
+    assert (y.view("int32") == truth.view("int32")).all(), name
+""",
+        environment={"OMP_NUM_THREADS": str(team)},
+    )
+
+
+@RUNTIME
+def test_callers_on_many_threads_and_a_pool_that_changes_meanwhile(runtime):
+    run_python(
+        START
+        + load(runtime)
+        + """
+failures = []
+
+def guarded():
+    try:
+        work(10)
+    except BaseException as error:
+        failures.append(error)
+
+fastact.set_thread_pool("openmp")
+threads = [threading.Thread(target=guarded) for _ in range(8)]
+for thread in threads:
+    thread.start()
+while any(thread.is_alive() for thread in threads):
+    for pool in ("own", "openmp"):
+        fastact.set_thread_pool(pool)
+for thread in threads:
+    thread.join()
+assert not failures, failures
+""",
+        environment=TWO,
+        timeout=60,
+    )
+
+
+@RUNTIME
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_is_back_with_its_own(runtime):
+    """The runtime would wait for threads that the child does not have."""
+    run_python(
+        START
+        + load(runtime)
+        + """
+fastact.set_thread_pool("openmp")
+work()
+child = os.fork()
+if not child:
+    try:
+        assert fastact.get_thread_pool() == "own"
+        work()
+        try:
+            fastact.set_thread_pool("openmp")
+        except ValueError as error:
+            assert "forked child" in str(error)
+        else:
+            raise AssertionError("a child may not use the runtime")
+        os._exit(0)
+    finally:
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert fastact.get_thread_pool() == "openmp"
+work()
+""",
+        environment=TWO,
+    )
+
+
+def test_without_a_runtime():
+    run_python(
+        START
+        + """
+try:
+    fastact.set_thread_pool("openmp")
+except ValueError as error:
+    assert str(error).startswith("name: got 'openmp', and this process has no OpenMP runtime"), error
+else:
+    raise AssertionError("there is none")
+assert fastact.get_thread_pool() == "own"
+work()
+"""
+    )
+
+
+@pytest.mark.parametrize("name", ["OpenMP", "", None, 1, ["own"]])
+def test_other_names(name):
+    with pytest.raises(ValueError, match=r"^name: got .*; accepted: 'own', 'openmp'$"):
+        fastact.set_thread_pool(name)
+    assert fastact.get_thread_pool() == "own"
