@@ -344,6 +344,21 @@ class Loop(NamedTuple):
         """Whether nothing in it can be fused, so that its bits are the same on every CPU."""
         return "multiply_" not in lower(list(self.formulas), CythonDialect("float32"))
 
+    def is_exact(self) -> bool:
+        """Whether each result in 16 bits is one of the inputs, perhaps without its sign, or 0 or 1: nothing to round.
+
+        Tried with every bfloat16 there is, so only where no parameter has a say.
+        """
+        if len(self.arrays) > 1 + self.chained or self.scalars:
+            return False
+        (formula,) = self.formulas
+        for half in range(1 << 16):
+            (x,) = struct.unpack("<f", struct.pack("<I", half << 16))
+            value = formula(x)
+            if value == value and not (abs(value) in (0.0, 1.0) or (abs(value) == abs(x) and not self.chained)):
+                return False
+        return True
+
 
 def loop_of(row: Activation, direction: str) -> Loop:
     """The loop of a catalogue row in one direction."""

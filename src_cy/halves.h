@@ -1,6 +1,9 @@
 /* float16 and bfloat16 to float32 and back, FASTACT_GRANULE numbers at a time, in the instructions that the file is
  * compiled for: what a kernel of such numbers does before and after its float32 arithmetic.
  *
+ * "Widen" and "narrow" are for any numbers and keep their order.  "Unpack" and "pack" are for kernels, which compute
+ * each number by itself: they take the order that costs least, the same for every array.
+ *
  * A granule is one register of AVX-512, so that compilers keep the numbers between in registers: the arrays in which
  * kernels hand them over never reach memory.  Widening is exact; narrowing rounds once, to nearest even, whatever the
  * rounding mode.  Subnormals are kept whatever the flush-to-zero mode: F16C's instructions disregard that mode where
@@ -184,6 +187,161 @@ static inline void fastact_narrow_granule_bfloat16(const float *numbers, uint16_
     FASTACT_CONVERT_GRANULE(float, numbers, fastact_narrow_bfloat16, uint16_t, halves)
 }
 
+#endif
+
+/* For kernels.  In bfloat16 every second number is in the upper half of 32 bits, where it is a float32 already, but for
+ * what stands below it; the others need one shift.  So the even ones and the odd ones are registers of their own.
+ *
+ * Packing does not look for NaN, whose payload a rounding could carry into the sign: the lower half of every NaN here is
+ * zero, because it comes from a bfloat16 or from an invalid operation.  (Parameters are numbers: Acceptance in
+ * driver.pxi.)  "Cut" is for results that are bfloat16 numbers already (Loop.is_exact), which need no rounding. */
+#if defined(__AVX512F__)
+
+static inline __m512i fastact_rounded_bfloat16(__m512i bits)
+{
+    /* a half, and a little less where the last bit that stays is even: ties go there */
+    __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    return _mm512_mask_add_epi32(rounded, odd, bits, _mm512_set1_epi32(0x8000));
+}
+
+static inline void fastact_unpack_bfloat16(const uint16_t *halves, float *numbers)
+{
+    fastact_widen_granule_bfloat16(halves, numbers);
+}
+
+static inline void fastact_cut_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m512i bits = _mm512_srli_epi32(_mm512_loadu_si512(numbers), 16);
+    _mm256_storeu_si256((__m256i *)halves, _mm512_cvtepi32_epi16(bits));
+}
+
+static inline void fastact_pack_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m512i bits = fastact_rounded_bfloat16(_mm512_loadu_si512(numbers));
+    _mm256_storeu_si256((__m256i *)halves, _mm512_cvtepi32_epi16(_mm512_srli_epi32(bits, 16)));
+}
+
+static inline void fastact_unpack_pair_bfloat16(const uint16_t *halves, float *even, float *odd)
+{
+    __m512i both = _mm512_loadu_si512(halves);
+    _mm512_storeu_si512(even, _mm512_slli_epi32(both, 16));
+    _mm512_storeu_si512(odd, _mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+static inline void fastact_store_pair_bfloat16(__m512i even, __m512i odd, uint16_t *halves)
+{
+    _mm512_storeu_si512(halves, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(even, 16), odd));
+}
+
+static inline void fastact_cut_pair_bfloat16(const float *even, const float *odd, uint16_t *halves)
+{
+    fastact_store_pair_bfloat16(_mm512_loadu_si512(even), _mm512_loadu_si512(odd), halves);
+}
+
+static inline void fastact_pack_pair_bfloat16(const float *even, const float *odd, uint16_t *halves)
+{
+    __m512i low = fastact_rounded_bfloat16(_mm512_loadu_si512(even));
+    __m512i high = fastact_rounded_bfloat16(_mm512_loadu_si512(odd));
+    fastact_store_pair_bfloat16(low, high, halves);
+}
+
+#elif defined(__AVX2__) && defined(__F16C__)
+
+static inline __m256i fastact_rounded_bfloat16(__m256i bits)
+{
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+}
+
+static inline void fastact_unpack_bfloat16(const uint16_t *halves, float *numbers)
+{
+    __m256i both = _mm256_loadu_si256((const __m256i *)halves);
+    __m256i odd = _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000));
+    _mm256_storeu_ps(numbers, _mm256_castsi256_ps(_mm256_slli_epi32(both, 16)));
+    _mm256_storeu_ps(numbers + 8, _mm256_castsi256_ps(odd));
+}
+
+static inline void fastact_store_bfloat16(__m256i even, __m256i odd, uint16_t *halves)
+{
+    _mm256_storeu_si256((__m256i *)halves, _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa));
+}
+
+static inline void fastact_cut_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m256i even = _mm256_castps_si256(_mm256_loadu_ps(numbers)), odd = _mm256_castps_si256(_mm256_loadu_ps(numbers + 8));
+    fastact_store_bfloat16(even, odd, halves);
+}
+
+static inline void fastact_pack_bfloat16(const float *numbers, uint16_t *halves)
+{
+    __m256i even = _mm256_castps_si256(_mm256_loadu_ps(numbers)), odd = _mm256_castps_si256(_mm256_loadu_ps(numbers + 8));
+    fastact_store_bfloat16(fastact_rounded_bfloat16(even), fastact_rounded_bfloat16(odd), halves);
+}
+
+#else
+
+static inline uint16_t fastact_rounded_bfloat16(float value)
+{
+    uint32_t bits = fastact_bits_of_float(value);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+static inline uint16_t fastact_upper_bits(float value) { return (uint16_t)(fastact_bits_of_float(value) >> 16); }
+
+static inline void fastact_unpack_bfloat16(const uint16_t *halves, float *numbers)
+{
+    fastact_widen_granule_bfloat16(halves, numbers);
+}
+
+static inline void fastact_cut_bfloat16(const float *numbers, uint16_t *halves)
+{
+    FASTACT_CONVERT_GRANULE(float, numbers, fastact_upper_bits, uint16_t, halves)
+}
+
+static inline void fastact_pack_bfloat16(const float *numbers, uint16_t *halves)
+{
+    FASTACT_CONVERT_GRANULE(float, numbers, fastact_rounded_bfloat16, uint16_t, halves)
+}
+
+#endif
+
+/* float16 has instructions for all of it, and a result that needs no rounding costs no less. */
+static inline void fastact_unpack_float16(const uint16_t *halves, float *numbers)
+{
+    fastact_widen_granule_float16(halves, numbers);
+}
+
+static inline void fastact_pack_float16(const float *numbers, uint16_t *halves)
+{
+    fastact_narrow_granule_float16(numbers, halves);
+}
+
+static inline void fastact_cut_float16(const float *numbers, uint16_t *halves)
+{
+    fastact_narrow_granule_float16(numbers, halves);
+}
+
+#define FASTACT_UNPACK_PAIR(type)                                                                                      \
+    static inline void fastact_unpack_pair_##type(const uint16_t *halves, float *first, float *second)                \
+    {                                                                                                                 \
+        fastact_unpack_##type(halves, first);                                                                         \
+        fastact_unpack_##type(halves + FASTACT_GRANULE, second);                                                      \
+    }
+#define FASTACT_PACK_PAIR(pack, type)                                                                                  \
+    static inline void fastact_##pack##_pair_##type(const float *first, const float *second, uint16_t *halves)        \
+    {                                                                                                                 \
+        fastact_##pack##_##type(first, halves);                                                                       \
+        fastact_##pack##_##type(second, halves + FASTACT_GRANULE);                                                    \
+    }
+
+FASTACT_UNPACK_PAIR(float16)
+FASTACT_PACK_PAIR(pack, float16)
+FASTACT_PACK_PAIR(cut, float16)
+#ifndef __AVX512F__
+FASTACT_UNPACK_PAIR(bfloat16)
+FASTACT_PACK_PAIR(pack, bfloat16)
+FASTACT_PACK_PAIR(cut, bfloat16)
 #endif
 
 /* Any multiple of FASTACT_GRANULE numbers. */

@@ -471,3 +471,9 @@ def test_plain_python_agrees_with_the_compiled_kernel(row, direction):
         error = np.abs(got - expected) / np.spacing(np.abs(expected))
         worst = int(error.argmax())
         assert error[worst] <= 4, f"{parameters}, x = {points[worst]!r}: {got[worst]!r}, Python {expected[worst]!r}"
+
+
+@pytest.mark.parametrize(("name", "exact"), [("relu", True), ("leaky_relu", False), ("prelu", False), ("silu", False)])
+def test_results_that_need_no_rounding_in_16_bits(name, exact):
+    row = getattr(fastact, name).row
+    assert {lowering.loop_of(row, direction).is_exact() for direction in row.directions} == {exact}

@@ -21,7 +21,10 @@ EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 def test_nan_gives_nan(function, backend, dtype):
     for params in parameter_sets(function.row, function.direction):
         for x in (nans(dtype), np.tile(nans(dtype), 60), np.tile(nans(dtype), 60)[::3]):
-            assert np.isnan(first(call(function, x, params))).all()
+            result = first(call(function, x, params))
+            # a rectifier hands a signalling NaN on as it is, and ml_dtypes, not NumPy, says so when it looks at one
+            with np.errstate(invalid="ignore"):
+                assert np.isnan(result).all()
 
 
 @EVERY_DTYPE
