@@ -116,10 +116,13 @@ class Contender:
         """Nanoseconds of ``batch_calls`` of the case, the data as they are."""
         return self._run(self._bound if self._in_place else itertools.repeat(None, self._batch_calls))
 
-    def sample(self) -> float:
-        """Nanoseconds per call, from enough calls for the clock."""
+    def sample(self, lead: int = 0) -> float:
+        """Nanoseconds per call, from enough calls for the clock; for ``lead`` ns before, it is called untimed."""
         if self._warm:
+            until = perf_counter_ns() + lead
             self._batch_of(1)
+            while perf_counter_ns() < until:
+                self._batch_of(1)
         return self._batch_of(self.calls)
 
     def _batch_of(self, calls: int) -> float:
