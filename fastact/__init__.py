@@ -19,9 +19,9 @@ __version__ = "0.1.0"
 _core.install(dispatch.resolve_kernel, calls.general_call, documentation, embedding, threads.cpus_allowed())
 _core.introduce(__version__, dispatch.instruction_set())
 threads.start()
-streaming.start()
 recycling.start()
 dispatch.start(__version__)
+streaming.start()
 ufuncs.publish()
 
 _functions = dispatch.FUNCTIONS | {

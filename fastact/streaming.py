@@ -1,7 +1,8 @@
 """From how many bytes on a call's outputs are written past the caches, and where that number came from.
 
-``FASTACT_STREAM_FROM``, or twice the last-level caches of the CPUs that this process may use, as Linux tells them.
-Where neither says, nothing is streamed.  ``src_cy/streaming.pxi`` has the how, and which kernels gain by it.
+``FASTACT_STREAM_FROM``, or what ``fastact tune`` has measured here, or twice the last-level caches of the CPUs that
+this process may use, as Linux tells them.  Where none of them says, nothing is streamed.  ``src_cy/streaming.pxi`` has
+the how, and which kernels gain by it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import os
 import sys
 
-from . import _core
+from . import _core, tuned
 
 # Bytes that a call moves, inputs and outputs, for each byte of cache.  With as many as the cache holds streaming is as
 # fast as ordinary stores or slower (relu of 4 Mi float32 on one thread, 32 MiB); with twice as many it is a sixth
 # faster (docs/memory.md), and so is relu together with somebody who reads the output next, because of that output
 # little would be left in the cache.
 _CACHES = 2
+# Bytes of cache for each CPU, at most.  A virtual machine shows its few CPUs the whole cache of a host whose other
+# cores have most of it: two CPUs of a Xeon see 300 MiB, and what a call leaves in there is worth less than streaming
+# from 128 MiB moved on, for a reader of the output as well.  No core has as much of its own.
+_MOST_FOR_A_CPU = 32 << 20
 # The number that no call moves.
 NEVER = sys.maxsize
 
@@ -34,7 +39,7 @@ def last_level_caches(root: str = "/sys/devices/system/cpu", cpus: list[int] | N
         folder = os.path.join(root, f"cpu{cpus[0]}", "cache", f"index{index}")
         try:
             size, sharing = _bytes_of(_text_of(folder, "size")), _count_of(_text_of(folder, "shared_cpu_list"))
-            return size * -(-len(cpus) // sharing)
+            return min(size * -(-len(cpus) // sharing), len(cpus) * _MOST_FOR_A_CPU)
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
@@ -68,10 +73,15 @@ def default_stream_from() -> tuple[int, str]:
         if not own.strip().isdecimal() or not 1 <= int(own) <= NEVER:
             raise ValueError(f"FASTACT_STREAM_FROM: got {own!r}; accepted: a number of bytes from 1, or 'never'")
         return int(own), "FASTACT_STREAM_FROM"
+    if tuned.table is not None and tuned.table.stream_from is not None:
+        return tuned.table.stream_from, tuned.table.origin
+    return shipped_stream_from()
+
+
+def shipped_stream_from() -> tuple[int, str]:
+    """The number where nobody has said or measured one."""
     caches = last_level_caches()
-    if caches is None:
-        return NEVER, "no cache size known"
-    return _CACHES * caches, f"{_CACHES} x last-level cache"
+    return (NEVER, "no cache size known") if caches is None else (_CACHES * caches, f"{_CACHES} x last-level cache")
 
 
 def stream_from() -> int | None:

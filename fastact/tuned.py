@@ -29,6 +29,7 @@ _MOST_BYTES = 1 << 20
 #: smaller than 512 elements, and an array of 2**40 fits no memory.
 _LEAST_NS, _MOST_NS = 0.01, 1e6
 _LEAST_ELEMENTS, _MOST_ELEMENTS = 512, 2**40
+_LEAST_BYTES, _MOST_TO_STREAM = 2**16, 2**62
 _DATE = r"\d{4}-\d\d-\d\d"
 _VARIABLE = "FASTACT_TUNING"
 
@@ -53,6 +54,8 @@ class Table(NamedTuple):
     numba_version: str | None
     #: By function, then dtype.
     choices: dict[str, dict[str, Choice]]
+    #: Bytes of a call from which outputs are streamed; None: as without a table.
+    stream_from: int | None
 
     def choice(self, name: str, dtype: str) -> Choice | None:
         """What was chosen for a function, or None if it was not measured."""
@@ -108,14 +111,20 @@ def _number(value: object, least: float, most: float, what: str) -> Any:
     return value
 
 
+def _whole(value: object, least: int, most: int, what: str) -> int | None:
+    if value is None:
+        return None
+    _number(value, least, most, what)
+    if not isinstance(value, int):
+        raise Alien(f"damaged: {what} is {value!r}")
+    return value
+
+
 def _choice(data: Any, where: str) -> Choice:
     if not isinstance(data, dict) or data.get("backend") not in ("cython", "numba"):
         raise Alien(f"damaged: {where} is {data!r:.80}")
-    elements, numba_ns = data.get("parallel_from"), data.get("numba_ns")
-    if elements is not None:
-        _number(elements, _LEAST_ELEMENTS, _MOST_ELEMENTS, f"{where}: parallel_from")
-        if not isinstance(elements, int):
-            raise Alien(f"damaged: {where}: parallel_from is {elements!r}")
+    numba_ns = data.get("numba_ns")
+    elements = _whole(data.get("parallel_from"), _LEAST_ELEMENTS, _MOST_ELEMENTS, f"{where}: parallel_from")
     if numba_ns is not None:
         _number(numba_ns, _LEAST_NS, _MOST_NS, f"{where}: numba_ns")
     elif data["backend"] == "numba":
@@ -145,7 +154,7 @@ def parsed(text: str, about: dict[str, Any], names: Collection[str], dtypes: Col
         if name not in names or not isinstance(by_dtype, dict) or not set(by_dtype) <= set(dtypes):
             raise Alien(f"damaged: functions: {name!r:.80} is {by_dtype!r:.80}")
         choices[name] = {dtype: _choice(choice, f"{name} {dtype}") for dtype, choice in by_dtype.items()}
-    return Table(date, version, choices)
+    return Table(date, version, choices, _whole(data.get("stream_from"), _LEAST_BYTES, _MOST_TO_STREAM, "stream_from"))
 
 
 def read(about: dict[str, Any], names: Collection[str], dtypes: Collection[str]) -> Table | None:

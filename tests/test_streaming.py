@@ -13,7 +13,7 @@ from cases import DTYPES, FUNCTIONS, assert_same_bits, call, first, inputs, supp
 from interpreters import run_python
 
 import fastact
-from fastact import _core, streaming
+from fastact import _core, streaming, tuned
 from fastact.backends import cython_kernels
 
 pytestmark = pytest.mark.skipif(not _core.can_stream(), reason="built without streaming stores")
@@ -281,6 +281,19 @@ def test_unknown_environment_is_an_error(monkeypatch, value):
         streaming.default_stream_from()
 
 
+def test_a_tuned_table_overrides_what_is_shipped(monkeypatch):
+    table = tuned.Table("2026-11-26", None, {}, 123456)
+    monkeypatch.setattr(tuned, "table", table)
+    monkeypatch.delenv("FASTACT_STREAM_FROM", raising=False)
+    assert streaming.default_stream_from() == (123456, "tuned table of 2026-11-26")
+    assert streaming.shipped_stream_from()[1] != "tuned table of 2026-11-26"
+    monkeypatch.setenv("FASTACT_STREAM_FROM", "1")
+    assert streaming.default_stream_from() == (1, "FASTACT_STREAM_FROM")
+    monkeypatch.delenv("FASTACT_STREAM_FROM")
+    monkeypatch.setattr(tuned, "table", table._replace(stream_from=None))
+    assert streaming.default_stream_from() == streaming.shipped_stream_from()
+
+
 def test_environment_at_import():
     script = "import fastact\nfrom fastact import _core, streaming\nprint(_core.get_stream_from(), streaming.origin)"
     assert run_python(script, environment={"FASTACT_STREAM_FROM": "12345"}).split() == ["12345", "FASTACT_STREAM_FROM"]
@@ -306,6 +319,9 @@ def machine(folder, caches, cpu=0):
         ({0: ("48K", "0"), 1: ("32K", "0"), 2: ("1024K", "0"), 3: ("32768K", "0-1")}, [0, 1], 32 << 20),
         ({2: ("1M", "0"), 3: ("32M", "0-7,64-71")}, list(range(64)), 4 * 32 << 20),
         ({2: ("1M", "0"), 3: ("32M", "0-7")}, [0, 1, 2], 32 << 20),
+        # a virtual machine with two CPUs that sees the whole cache of its host
+        ({2: ("2048K", "0"), 3: ("307200K", "0-1")}, [0, 1], 64 << 20),
+        ({2: ("2048K", "0"), 3: ("307200K", "0-119")}, list(range(120)), 300 << 20),
         ({0: ("32K", "0"), 1: ("32K", "0"), 2: ("512K", "0-3")}, [0, 1, 2, 3], 512 << 10),
         ({3: ("many", "0")}, [0], None),
         ({}, [0], None),

@@ -89,6 +89,8 @@ def test_a_whole_table_is_read():
     table = parsed(content(functions, numba="0.99"))
     assert table.origin == "tuned table of 2026-11-26"
     assert table.numba_version == "0.99"
+    assert table.stream_from is None
+    assert parsed(content(stream_from=1 << 27)).stream_from == 1 << 27
     assert table.choice("gelu", "float32") == (0.6, None, 4321, False)
     assert table.choice("gelu", "float64").parallel_from is None
     assert table.choice("tanh", "float32") == (0.6, 0.3, 4321, True)
@@ -107,6 +109,8 @@ NONSENSE = {
     "parallel_from a fraction": broken(parallel_from=5000.5),
     "parallel_from small": broken(parallel_from=511),
     "parallel_from huge": broken(parallel_from=2**41),
+    **{f"stream_from {value!r}": content(stream_from=value)
+       for value in (0, -1, 1000, 2**63, 1e9, float("nan"), True, "5", [5])},
     "backend unknown": broken(backend="turbo"),
     "backend numpy": broken(backend="numpy"),
     "numba without a cost": broken(backend="numba"),

@@ -15,7 +15,7 @@ from interpreters import PACKAGE_FOLDER
 from tuned_tables import SHOW, content, default_threshold, import_with, measured, parsed
 
 import fastact
-from fastact import cli, costs, dispatch
+from fastact import _core, cli, costs, dispatch
 from fastact.tuning import choices, command, measuring, storage
 from fastact.tuning.measuring import Measuring, Setting, Subject
 
@@ -37,12 +37,14 @@ def test_settings_take_turns_and_are_restored():
         assert GELU.function.serving(0) == dispatch.BACKENDS.index("cython")
         return next(ticks)
 
+    stream_from = _core.get_stream_from()
     before = GELU.function.parallel_from, [GELU.function.serving(k) for k in range(len(dispatch.DTYPES))]
     with measuring.restored():
-        found = Measuring(clock).samples(GELU, 600, [Setting("cython", 700), Setting("cython", 800)], 4)
+        found = Measuring(clock).samples(GELU, 600, [Setting("cython", 700), Setting("cython", 800, 999)], 4)
     assert (GELU.function.parallel_from, [GELU.function.serving(k) for k in range(len(dispatch.DTYPES))]) == before
     # between two readings there are 1000 ns; the first five measurements tell that a sample takes 200 calls
     assert found == [[5.0] * 4, [5.0] * 4]
+    assert _core.get_stream_from() == stream_from
     # a sample is two measurements, and a measurement two readings
     assert seen[:10] == [700] * 10
     assert seen[10::4] == [700, 800, 800, 700, 700, 800, 800, 700]
@@ -227,6 +229,78 @@ def test_numba_must_not_lose_at_any_size():
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
+
+
+class Memory(Machine):
+    """A machine with a cache, beyond which streamed outputs take less time, and within which they take more."""
+
+    def __init__(self, cache, reader_cache=None, gain=0.7, **how):
+        super().__init__(**how)
+        self.cache, self.reader_cache, self.gain = cache, reader_cache or cache, gain
+
+    def samples(self, subject, size, settings, rounds, in_a_row=False, read=False):
+        moved = size * subject.bytes_moved
+        self.now += self.seconds
+        times = [
+            moved
+            * (
+                (self.gain if moved >= (self.reader_cache if read else self.cache) else 1.3)
+                if s.stream_from == 1
+                else 1
+            )
+            for s in settings
+        ]
+        slowed = 1 + self.noise * (self.random.random((len(settings), rounds)) > 0.8)
+        return (np.array(times)[:, None] * slowed).tolist()
+
+
+RELU = Subject(dispatch.FUNCTIONS["relu"], "float32")
+RELU_BACKWARD = Subject(dispatch.FUNCTIONS["relu_backward"], "float32")
+
+
+def stream_from(model, default, is_time_left=lambda: True):
+    return choices.stream_from(model, [RELU, RELU_BACKWARD], default, is_time_left).n_bytes
+
+
+@pytest.mark.parametrize(
+    ("cache", "reader_cache", "default", "chosen"),
+    [
+        (2**25 - 99, None, 2**29, 2**25),
+        (2**25 - 99, None, 2**22, 2**25),
+        (2**25 - 99, None, 2**25, None),
+        (2**25 - 99, None, 3 * 2**24, None),
+        (2**21 - 99, 2**24 - 99, 2**29, 2**24),
+        (2**10, None, 2**27, 2**21),
+        (2**28, None, 2**26, None),
+    ],
+    ids=["sooner", "later", "the same", "near", "the reader decides", "always", "beyond what is tried"],
+)
+def test_bytes_from_which_streaming_pays(cache, reader_cache, default, chosen):
+    assert stream_from(Memory(cache, reader_cache, noise=0.0), default) == chosen
+
+
+def test_streaming_that_gains_next_to_nothing_is_left_alone():
+    assert stream_from(Memory(2**20, gain=0.97), 2**27) is None
+
+
+def test_streaming_is_not_tried_without_time():
+    model = Memory(2**20, seconds=1.0)
+    assert stream_from(model, 2**27, lambda: model.now < 10) is None
+    found = command.tune_streaming(subjects_named("relu"), model, command.Deadline(2))
+    assert found == (None, "no time was left")
+
+
+def test_functions_that_do_not_wait_for_memory_tell_nothing_of_streaming():
+    found = command.tune_streaming(subjects_named("gelu", "prelu"), Memory(2**20), command.Deadline(60))
+    assert found == (None, "no function that waits for memory was measured")
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_call_can_be_measured_with_its_reader(read):
+    with measuring.restored():
+        settings = [Setting("cython", measuring.NEVER, 1), Setting("cython", measuring.NEVER, measuring.NEVER)]
+        streamed, ordinary = Measuring().samples(RELU_BACKWARD, 4096, settings, 2, read=read)
+    assert all(ns > 0 for ns in (*streamed, *ordinary))
 
 
 def subjects_named(*names):

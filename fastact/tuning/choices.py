@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .. import costs
-from .measuring import Measuring, Setting, Subject
+from .measuring import NEVER, Measuring, Setting, Subject
 
 #: Noise: what the minima and the medians of two equal settings differ by on a busy machine with two cores, at most,
 #: over so many alternating rounds.
@@ -32,12 +32,22 @@ _ISOLATED_FACTOR = 5 / 3
 #: Numba must be so much faster at one of these sizes, and at none of them slower by more than noise.
 _NUMBA_GAIN = 0.05
 _NUMBA_SIZES = (512, 4096, 32_768)
+#: Bytes that a call moves where streaming is tried, from the most on: arrays of 64 MiB, beyond nearly all caches.
+_STREAMED_BYTES = tuple(2**k for k in range(27, 20, -1))
+_ROUNDS_STREAMED = 6
 
 
 class Threshold(NamedTuple):
     """Elements from which threads are used, or None for the default, and why."""
 
     elements: int | None
+    reason: str
+
+
+class StreamFrom(NamedTuple):
+    """Bytes of a call from which outputs are streamed, or None for the default, and why."""
+
+    n_bytes: int | None
     reason: str
 
 
@@ -114,6 +124,35 @@ def threshold(measured: Measuring, subject: Subject, cost: float, even: BreakEve
         if not is_as_fast(new, old):
             return Threshold(None, f"{tuned} was slower than {default} at {size} elements")
     return Threshold(tuned, f"instead of {default}")
+
+
+def stream_from(
+    measured: Measuring, probes: Sequence[Subject], default: int, is_time_left: Callable[[], bool]
+) -> StreamFrom:
+    """From how many bytes on streaming pays, by probes that wait for memory, if that is not the default.
+
+    It pays from some size on if it does there and at all larger ones, on one thread and on all, for a call alone and
+    with a reader of its output.  Sizes go by factors of two, so a default between two of them stays.
+    """
+    pays_from = None
+    for n_bytes in _STREAMED_BYTES:
+        if not is_time_left():
+            return StreamFrom(None, "no time was left")
+        for subject, parallel_from, read in itertools.product(probes, (NEVER, costs.FEWEST_PARALLEL), (False, True)):
+            settings = [Setting("cython", parallel_from, bound) for bound in (1, NEVER)]
+            size = n_bytes // subject.bytes_moved
+            streamed, ordinary = measured.samples(subject, size, settings, _ROUNDS_STREAMED, True, read=read)
+            if not pays(streamed, ordinary):
+                break
+        else:
+            pays_from = n_bytes
+            continue
+        break
+    if pays_from is None:
+        return StreamFrom(None, f"streaming did not pay at {_STREAMED_BYTES[0]} bytes")
+    if pays_from // 2 < default < 2 * pays_from:
+        return StreamFrom(None, "as the default")
+    return StreamFrom(pays_from, f"instead of {default}")
 
 
 def numba_wins(measured: Measuring, subject: Subject) -> bool:

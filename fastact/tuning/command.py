@@ -1,8 +1,9 @@
 """What ``fastact tune`` does, in which order, and that it ends in time.
 
-First the costs of the compiled kernels, then how much work it takes for threads to pay, then the thresholds that
-follow, each tried against the default.  What time is left goes to Numba, the most used functions first: its compiler
-takes most of a minute for all of them.  What was not reached keeps the defaults, and the table says so.
+First from how many bytes on streaming pays, then the costs of the compiled kernels, then how much work it takes for
+threads to pay, then the thresholds that follow, each tried against the default.  What time is left goes to Numba, the
+most used functions first: its compiler takes most of a minute for all of them.  What was not reached keeps the
+defaults, and the table says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import dispatch, threads, tuned
+from .. import _core, costs, dispatch, streaming, threads, tuned
 from ..backends import cython_kernels, numba_kernels
 from . import choices, measuring, storage, tables
 from .measuring import Measuring, Subject
@@ -26,6 +27,8 @@ _LONGER = 1.5
 #: Functions of middling cost show from which work on threads pay: at the thresholds their arrays fit the L1 and L2
 #: caches, and the call itself takes less than a twentieth.  The median of what is measured, and its neighbour.
 _PROBES = 2
+#: Seconds that one size of arrays, the largest, takes to try streaming on.
+_STREAMING_SECONDS = 4
 
 
 _ONE_THREAD = "one thread is used"
@@ -98,6 +101,19 @@ def tune(subjects: list[Subject], with_numba: bool, measured: Any, deadline: Dea
     return results
 
 
+def tune_streaming(subjects: list[Subject], measured: Any, deadline: Deadline) -> choices.StreamFrom:
+    """Measure and choose from how many bytes outputs are streamed, by the cheapest and the dearest of what waits."""
+    waiting = [s for s in subjects if s.dtype == "float32" and s.function.memory_bound and not s.function.operand_names]
+    waiting.sort(key=lambda subject: costs.per_element(subject.function.name, subject.loop, subject.dtype)[0])
+    if not waiting or not _core.can_stream():
+        return choices.StreamFrom(None, "no function that waits for memory was measured")
+    default, _ = streaming.shipped_stream_from()
+    with measuring.restored():
+        return choices.stream_from(
+            measured, [waiting[0], waiting[-1]], default, lambda: deadline.left() > _STREAMING_SECONDS
+        )
+
+
 def _try_numba(results: dict[Subject, Result], measured: Any, deadline: Deadline) -> None:
     """Compile and compare, as long as what the longest took is left."""
     longest = 0.0
@@ -163,6 +179,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     without = "--no-numba" if arguments.no_numba else _why_not(True)
     deadline = Deadline(arguments.seconds)
     print(f"measuring {cython_kernels.instruction_set()} kernels, at most {arguments.seconds} s", file=sys.stderr)
+    stream_from = tune_streaming(subjects, Measuring(), deadline)
     results = tune(subjects, without is None, Measuring(), deadline)
     functions: dict[str, dict[str, Any]] = {}
     for subject, result in results.items():
@@ -173,12 +190,14 @@ def _tune(arguments: argparse.Namespace) -> int:
             "numba": numba_kernels.version_imported(),
             "seconds": round(deadline.spent(), 1),
             "threads": threads.get_num_threads(),
+            "stream_from": stream_from.n_bytes,
             "functions": functions,
         }
     )
     table = storage.read()
     if table is not None:
         tables.print_table(table, str(stored))
+    print(f"streaming: {stream_from.reason}")
     tables.print_notes({str(subject): result.threshold.reason for subject, result in results.items()})
     compared = sum(result.numba_ns is not None for result in results.values())
     print(f"{len(results)} of {len(subjects)} measured, {compared} with Numba{f' ({without})' if without else ''}; "

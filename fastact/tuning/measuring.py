@@ -34,10 +34,12 @@ _FEWEST, _MOST = 2048, 131_072
 
 
 class Setting(NamedTuple):
-    """What serves a call: a backend, and the elements from which threads do."""
+    """What serves a call: a backend, the elements from which threads do, and the bytes from which outputs stream."""
 
     backend: str
     parallel_from: int = NEVER
+    #: None: as it is.
+    stream_from: int | None = None
 
 
 class _Call(NamedTuple):
@@ -58,6 +60,11 @@ class Subject(NamedTuple):
         """Name of its kernels."""
         return f"{self.function.row.name}_{self.function.direction}"
 
+    @property
+    def bytes_moved(self) -> int:
+        """By a call, for each element: all inputs and the output."""
+        return (len(self.function.array_names) + 1) * np.dtype(self.dtype).itemsize
+
     def __str__(self) -> str:
         return f"{self.function.name} {self.dtype}"
 
@@ -76,9 +83,10 @@ class Measuring:
         rounds: int,
         in_a_row: bool = False,
         in_place: bool = False,
+        read: bool = False,
     ) -> list[list[float]]:
-        """Nanoseconds per call in each round, for each setting; ``in_a_row`` for threads."""
-        call = _call(subject, size, in_place)
+        """Nanoseconds per call in each round, for each setting; ``in_a_row`` for threads, ``read`` with a reader."""
+        call = _call(subject, size, in_place, read)
         found: list[list[float]] = [[] for _ in settings]
         calls, before = 0, 1
         for k in range(rounds):
@@ -119,7 +127,7 @@ class Measuring:
         return elapsed / calls
 
 
-def _call(subject: Subject, size: int, in_place: bool) -> _Call:
+def _call(subject: Subject, size: int, in_place: bool, read: bool = False) -> _Call:
     arrays = _arrays(subject, size)
     letters = {"grad": "g"}
     function = subject.function
@@ -133,7 +141,13 @@ def _call(subject: Subject, size: int, in_place: bool) -> _Call:
         call = functools.partial(function.ufunc, *inputs, out=(result, arrays["t"]))
     # applied in place again and again, an activation ends in subnormal numbers, which take longer
     refill = functools.partial(np.copyto, result, result.copy()) if in_place else None
-    return _Call(call, refill)
+    return _Call(functools.partial(_and_read, call, result) if read else call, refill)
+
+
+def _and_read(call: Callable[[], Any], result: np.ndarray[Any, Any]) -> None:
+    """A call, and one in place on what it gave, as the next layer of a network might be: that never streams."""
+    call()
+    dispatch.FUNCTIONS["relu"](result, out=result)
 
 
 def _arrays(subject: Subject, size: int) -> dict[str, Any]:
@@ -152,6 +166,8 @@ def _apply(subject: Subject, setting: Setting) -> None:
     thresholds = list(subject.function.parallel_from)
     thresholds[precision] = setting.parallel_from
     subject.function.parallel_from = tuple(thresholds)
+    if setting.stream_from is not None:
+        _core.set_stream_from(setting.stream_from)
 
 
 @contextmanager
@@ -160,9 +176,11 @@ def restored() -> Iterator[None]:
     functions = list(dispatch.FUNCTIONS.values())
     precisions = range(len(dispatch.DTYPES))
     before = [(f, f.parallel_from, [f.serving(precision) for precision in precisions]) for f in functions]
+    stream_from = _core.get_stream_from()
     try:
         yield
     finally:
+        _core.set_stream_from(stream_from)
         for function, thresholds, backends in before:
             function.parallel_from = thresholds
             for precision, backend in enumerate(backends):

@@ -45,6 +45,8 @@ def print_table(stored: tuned.Table, path: str) -> None:
             )
     console.print(table)
     console.print("compiled, Numba: ns per element on one thread; threads from: elements", style="dim")
+    if stored.stream_from is not None:
+        console.print(f"outputs are streamed from {stored.stream_from} bytes on", style="dim")
     console.print(path, style="dim", soft_wrap=True)
 
 
