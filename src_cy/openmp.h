@@ -12,7 +12,7 @@
 #ifndef FASTACT_OPENMP_H
 #define FASTACT_OPENMP_H
 
-#if defined(__linux__) || defined(__FreeBSD__) || defined(__APPLE__)
+#if (defined(__linux__) && defined(_GNU_SOURCE)) || defined(__FreeBSD__) || defined(__APPLE__)
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stddef.h>

@@ -83,7 +83,10 @@ MISROUNDED = {"float16": (24, 40), "bfloat16": (4, 500)}
 @pytest.mark.parametrize("dtype", HALF_DTYPES)
 def test_half_precision_on_all_its_values(function, backend, dtype):
     """Half an ULP, and what a relative error of 2**-21 is in ULP of the dtype: "narrowed" arithmetic, rounded once."""
-    assert np.isnan(first(call(function, half_precision.nans(dtype)))).all()
+    result = first(call(function, half_precision.nans(dtype)))
+    # a rectifier hands a signalling NaN on as it is, and ml_dtypes, not NumPy, says so when it looks at one
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(result).all()
     digits = half_precision.FORMATS[dtype][0]
     default, *others = parameter_sets(function.row, function.direction)
     # an operand such as a weight is an array, rounded to the dtype of x
