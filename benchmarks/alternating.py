@@ -12,6 +12,7 @@ meanwhile.  Both work on the same memory, so alternating does not change what th
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import statistics
@@ -99,6 +100,36 @@ def section(rows: list[dict[str, Any]]) -> str:
     return f"Each alone, and both taking turns, `{command}`:\n\n{sections.table(heads, lines)}"
 
 
+def rows(torch: Any, options: Any) -> list[dict[str, Any]]:
+    """Everything, one row for each size, operator, function and pool."""
+    torch.set_num_threads(options.threads)
+    fastact.set_num_threads(options.threads)
+    sections.settle(options.threads, 0.1 * options.rounds)
+    found = []
+    allowed = os.sched_getaffinity(0) if options.pin else set()
+    torch.relu(torch.ones(2**20))  # makes its threads
+    if options.pin:
+        pin()
+    with torch.inference_mode():
+        for size in options.size:
+            x, out = aligned(size, "float32"), aligned(size, "float32")
+            x[...] = np.random.default_rng(20260101).standard_normal(size) * 2.5
+            theirs = operators(torch, x, out, options.edge)
+            for operator, name, pool in itertools.product(options.operator, options.function, options.pool):
+                ours = functools.partial(getattr(fastact, name), x, out=out)
+                fastact.set_thread_pool(pool)
+                row = measured(theirs[operator], ours, options.rounds, options.seconds)
+                for side in ("torch", "fastact"):
+                    row[f"{side}_ratio"] = row[f"{side}_alternating"] / row[f"{side}_alone"]
+                found.append(
+                    {"operator": operator, "function": name, "size": size, "pool": pool, "pinned": options.pin, **row}
+                )
+    fastact.set_thread_pool("own")
+    if options.pin:
+        os.sched_setaffinity(0, allowed)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = sections.parser(__doc__.splitlines()[0], 5)
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS, help="default: all of these")
@@ -111,35 +142,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--pin", action="store_true", help="keep this thread on one core and all others on the rest, for busy machines"
     )
     options = parser.parse_args(arguments)
-    torch = sections.torch_for("alternating")
-    if torch is None:
+    torch = None if options.kept else sections.torch_for("alternating")
+    if torch is None and not options.kept:
         return 2
-    torch.set_num_threads(options.threads)
-    fastact.set_num_threads(options.threads)
-    sections.settle(options.threads, 0.1 * options.rounds)
-    rows = []
-    allowed = os.sched_getaffinity(0) if options.pin else set()
-    torch.relu(torch.ones(2**20))  # makes its threads
-    if options.pin:
-        pin()
-    with torch.inference_mode():
-        for size in options.size:
-            x, out = aligned(size, "float32"), aligned(size, "float32")
-            x[...] = np.random.default_rng(20260101).standard_normal(size) * 2.5
-            theirs = operators(torch, x, out, options.edge)
-            for operator, name, pool in itertools.product(options.operator, options.function, options.pool):
-                function = getattr(fastact, name)
-                fastact.set_thread_pool(pool)
-                row = measured(theirs[operator], lambda: function(x, out=out), options.rounds, options.seconds)  # noqa: B023
-                for side in ("torch", "fastact"):
-                    row[f"{side}_ratio"] = row[f"{side}_alternating"] / row[f"{side}_alone"]
-                rows.append(
-                    {"operator": operator, "function": name, "size": size, "pool": pool, "pinned": options.pin, **row}
-                )
-    fastact.set_thread_pool("own")
-    if options.pin:
-        os.sched_setaffinity(0, allowed)
-    return sections.finish(options, "alternating", rows, section)
+    return sections.finish(options, "alternating", functools.partial(rows, torch, options), section)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ NumPy, on one thread.  Only functions that wait for memory are streamed; others 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import time
@@ -92,15 +93,18 @@ def section(rows: list[dict[str, Any]]) -> str:
     return f"{title}\n\n{sections.table(heads, lines)}"
 
 
+def rows(options: Any) -> list[dict[str, Any]]:
+    """Everything, one row for each function, size and number of threads."""
+    cases = itertools.product(options.function, options.size, sorted({1, options.threads}))
+    return [measured(name, size, count, options.rounds) for name, size, count in cases]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = sections.parser(__doc__.splitlines()[0], 7)
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=[*dispatch.FUNCTIONS], metavar="NAME")
     parser.add_argument("--size", type=sections.sizes, default=sections.sizes(SIZES), metavar="N[,N...]")
     options = parser.parse_args(arguments)
-    counts = sorted({1, options.threads})
-    cases = itertools.product(options.function, options.size, counts)
-    rows = [measured(name, size, count, options.rounds) for name, size, count in cases]
-    return sections.finish(options, "large_outputs", rows, section)
+    return sections.finish(options, "large_outputs", functools.partial(rows, options), section)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
     python benchmarks/publish.py results.json                    writes docs/performance.md and docs/performance-*.png
     python benchmarks/publish.py results.json --into other.md    writes there; pictures beside it
+    python benchmarks/publish.py results.json --traffic docs/memory.md
+                                                                 instead: the largest arrays beside memory traffic alone
 
 Figures in documentation come from here only: written by hand, they would outlive the code that they describe.  The
 pictures need matplotlib; without it the page has none.
@@ -15,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import report  # noqa: E402
 from peer_comparison import page  # noqa: E402
 from peer_comparison.results import SCHEMA  # noqa: E402
 
@@ -26,6 +29,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="The JSON of benchmarks/compare.py as a page with pictures.")
     parser.add_argument("results", type=Path, help="what `benchmarks/compare.py --json` wrote")
     parser.add_argument("--into", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")
+    parser.add_argument(
+        "--traffic", type=Path, metavar="FILE", help="put only the largest arrays beside memory traffic there"
+    )
     options = parser.parse_args(arguments)
     try:
         result = json.loads(options.results.read_text(encoding="utf-8"))
@@ -34,6 +40,13 @@ def main(arguments=None):
         parser.error(f"results: got {options.results} ({problem}); accepted: what benchmarks/compare.py --json wrote")
     if not cells:
         parser.error(f"results: got {options.results}, without cells of schema {SCHEMA}; accepted: a run with some")
+    if options.traffic:
+        try:
+            text = f"\n{page.traffic(result)}\n\n"
+            report.put_into(options.traffic, text, "<!-- traffic:begin -->", "<!-- traffic:end -->")
+        except (OSError, ValueError) as problem:
+            parser.error(str(problem))
+        return 0
     try:
         from peer_comparison import plots
     except ImportError:

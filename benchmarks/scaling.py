@@ -10,6 +10,7 @@ only ever adds time.  A thread without a core of its own cannot be fast, so noth
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import time
@@ -99,6 +100,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
+def rows(options: Any) -> list[dict[str, Any]]:
+    """Everything, one row for each dtype, size and function."""
+    threads = counts(options.threads)
+    sections.settle(options.threads, 0.02 * options.rounds)
+    return [
+        measured(name, dtype, size, threads, options.rounds)
+        for dtype, size, name in itertools.product(options.dtype, options.size, options.function)
+    ]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = sections.parser(__doc__.splitlines()[0], 40)
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS, help="default: all of these")
@@ -106,15 +117,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=sections.sizes, default=sections.sizes("64Ki,256Ki,1Mi,4Mi"), metavar="N[,N...]")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw it, too (needs matplotlib)")
     options = parser.parse_args(arguments)
-    threads = counts(options.threads)
-    sections.settle(options.threads, 0.02 * options.rounds)
-    rows = [
-        measured(name, dtype, size, threads, options.rounds)
-        for dtype, size, name in itertools.product(options.dtype, options.size, options.function)
-    ]
-    if options.plot:
-        plot(rows, options.plot)
-    return sections.finish(options, "scaling", rows, section)
+
+    def shown(found: list[dict[str, Any]]) -> str:
+        if options.plot:
+            plot(found, options.plot)
+        return section(found)
+
+    return sections.finish(options, "scaling", functools.partial(rows, options), shown)
 
 
 if __name__ == "__main__":

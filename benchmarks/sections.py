@@ -1,7 +1,7 @@
 """What several benchmarks have in common: options, JSON, and a section of a document between two markers.
 
 Each of them is one command that prints its table, and with ``--json PATH`` and ``--into FILE`` keeps it.  The section
-says of itself when and where it was measured.
+says of itself when and where it was measured.  What was kept on another machine is shown by ``--kept PATH``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
     options.add_argument("--rounds", type=int, default=rounds, help="in which all take turns; default: %(default)s")
     options.add_argument("--json", type=Path, metavar="PATH", help="write everything that was measured there")
     options.add_argument("--into", type=Path, metavar="FILE", help="put the section between its markers there")
+    options.add_argument("--marker", metavar="NAME", help="of that section; default: the benchmark's name")
+    options.add_argument(
+        "--kept", type=Path, metavar="PATH", help="show what --json has kept, perhaps elsewhere, and measure nothing"
+    )
     return options
 
 
@@ -61,18 +65,23 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def finish(
-    options: argparse.Namespace, marker: str, rows: list[dict[str, Any]], section: Callable[[list[Any]], str]
+    options: argparse.Namespace, name: str, measure: Callable[[], list[dict[str, Any]]], section: Callable[[Any], str]
 ) -> int:
-    """Print the section that stands for these rows, and keep what the options say."""
-    result = {"machine": benchmark.machine(), "threads": options.threads, "rounds": options.rounds, "rows": rows}
+    """Measure, print the section that stands for the rows, and keep what the options say."""
+    if options.kept:
+        result = json.loads(options.kept.read_text(encoding="utf-8"))
+    else:
+        rows = measure()
+        result = {"machine": benchmark.machine(), "threads": options.threads, "rounds": options.rounds, "rows": rows}
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     origin = f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['date'][:10]}; {versions}."
-    text = f"{section(rows)}\n\n{origin}\n"
+    text = f"{section(result['rows'])}\n\n{origin}\n"
     sys.stdout.write(text)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if options.into:
+        marker = options.marker or name
         try:
             report.put_into(options.into, f"\n{text}\n", f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->")
         except ValueError as problem:

@@ -130,6 +130,15 @@ def section(rows: list[dict[str, Any]]) -> str:
     return f"{title}\n\n{sections.table(heads, lines)}"
 
 
+def rows(torch: Any, options: Any) -> list[dict[str, Any]]:
+    """Everything, one row for each function, size and number of inner threads."""
+    sections.settle(options.threads, 0.1 * options.rounds)
+    return [
+        measured(torch, name, size, inner, options)
+        for name, size, inner in itertools.product(options.function, options.size, sorted({1, options.threads}))
+    ]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = sections.parser(__doc__.splitlines()[0], 7)
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS, help="default: all of these")
@@ -137,15 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8, help="Python threads; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round; default: %(default)s")
     options = parser.parse_args(arguments)
-    torch = sections.torch_for("serving")
-    if torch is None:
+    torch = None if options.kept else sections.torch_for("serving")
+    if torch is None and not options.kept:
         return 2
-    sections.settle(options.threads, 0.1 * options.rounds)
-    rows = [
-        measured(torch, name, size, inner, options)
-        for name, size, inner in itertools.product(options.function, options.size, sorted({1, options.threads}))
-    ]
-    return sections.finish(options, "serving", rows, section)
+    return sections.finish(options, "serving", functools.partial(rows, torch, options), section)
 
 
 if __name__ == "__main__":

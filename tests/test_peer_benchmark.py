@@ -2,6 +2,7 @@
 the function that it is timed for.  No figure is asserted: a loaded machine must not fail a test."""
 
 import contextlib
+import copy
 import importlib.util
 import json
 import sys
@@ -136,6 +137,32 @@ def test_the_page(tiny, tmp_path):
     assert "not measured" in text
     pictures = {name for name in ("page-roofline.png", *(f"page-{dtype}.png" for dtype in cells.DTYPES))}
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") and f"({name})" in text for name in pictures)
+
+
+def test_memory_traffic(tiny, tmp_path, capsys):
+    """The smallest arrays are called the largest: only their figures count."""
+    path, into = tmp_path / "results.json", tmp_path / "page.md"
+    into.write_text("before\n<!-- traffic:begin -->\nold\n<!-- traffic:end -->\nafter\n")
+    path.write_text(json.dumps(tiny))
+    with pytest.raises(SystemExit):
+        publish.main([str(path), "--traffic", str(into)])
+    assert "got none of 64Mi float32 elements" in capsys.readouterr().err
+    tiny = copy.deepcopy(tiny)
+    for data in tiny["cells"]:
+        data["cell"][3] = page.LARGEST
+    path.write_text(json.dumps(tiny))
+    assert publish.main([str(path), "--traffic", str(into)]) == 0
+    text = into.read_text()
+    assert text.startswith("before\n") and text.endswith("-->\nafter\n") and "old" not in text
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert set(rows) == {"gelu", "prelu_backward", "tanh_backward_from_output"}
+    for each in figures.measured(tiny):
+        if each.cell.dtype == "float32" and each.cell.mode != "fresh":
+            assert f" {page._ratio(each.ours / each.ns['memory'])} |" in rows[each.cell.function]
+    into.write_text("no markers\n")
+    with pytest.raises(SystemExit):
+        publish.main([str(path), "--traffic", str(into)])
+    assert into.read_text() == "no markers\n"
 
 
 def test_without_matplotlib(tiny, tmp_path, monkeypatch, capsys):

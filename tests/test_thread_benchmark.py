@@ -58,6 +58,11 @@ def test_writes_rows_and_its_section(name, tmp_path):
         assert min(numbers(row)) > 0
     text = page.read_text()
     assert text == f"before\n<!-- {name}:begin -->\n\n{ended.stdout}\n<!-- {name}:end -->\nafter\n"
+    # what was kept is shown again, and nothing measured
+    page.write_text("<!-- other:begin -->\n<!-- other:end -->\n")
+    again = run(name, "--kept", str(results), "--marker", "other", "--into", str(page))
+    assert (again.returncode, again.stdout) == (0, ended.stdout), again.stderr
+    assert page.read_text() == f"<!-- other:begin -->\n\n{ended.stdout}\n<!-- other:end -->\n"
     assert ended.stdout.count("\n| `") == ROWS[name]
     assert result["machine"]["cpu"] in ended.stdout
     assert result["machine"]["date"][:10] in ended.stdout

@@ -5,6 +5,7 @@ A cell of a table is the ratio and the best peer's initial; tables fold, the sum
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -14,6 +15,8 @@ from .peers import PEERS
 
 #: Lost cells that are listed one by one; all of them are in the tables.
 _LISTED = 40
+#: Elements of what memory traffic is compared with.
+LARGEST = 2**26
 _OUTPUTS = {"fresh": "new output", "reused": "output reused", "in_place": "in place"}
 _OPTIONS = ("functions", "dtypes", "sizes", "modes", "threads", "peers")
 COMMANDS = ("python benchmarks/compare.py --json results.json", "python benchmarks/publish.py results.json")
@@ -192,6 +195,33 @@ def _about(result: dict) -> str:
     if not result["complete"]:
         text += "\n\n**The run was interrupted: not all cells are here.**"
     return text
+
+
+def traffic(result: dict) -> str:
+    """How near the largest float32 arrays come to memory traffic alone, on all threads."""
+    cells = measured(result)
+    most = max(each.cell.threads for each in cells)
+    found: dict[str, dict[str, Measured]] = {}
+    for each in cells:
+        if (each.cell.size, each.cell.dtype, each.cell.threads) == (LARGEST, "float32", most):
+            found.setdefault(each.cell.function, {})[each.cell.mode] = each
+    if not found:
+        raise ValueError(f"results: got none of {show_size(LARGEST)} float32 elements; accepted: a run with some")
+    modes = [mode for mode in ("reused", "in_place") if all(mode in by_mode for by_mode in found.values())]
+    lines = []
+    for function, by_mode in found.items():
+        figures = [(by_mode[mode].ours, by_mode[mode].ns["memory"]) for mode in modes]
+        texts = [(f"{ours / LARGEST:.3f}", f"{alone / LARGEST:.3f}", _ratio(ours / alone)) for ours, alone in figures]
+        lines.append([f"`{function}`", *itertools.chain.from_iterable(texts)])
+    heads = ["function", *itertools.chain.from_iterable((_OUTPUTS[mode], "traffic", "ratio") for mode in modes)]
+    reached = [
+        f"{target.within} of {target.cells} cells within {target.limit} ({target.text}; geometric mean "
+        f"{_ratio(target.mean)})."
+        for target in targets(cells)
+        if target.where and target.where.size == LARGEST and target.text.startswith("64 Mi float32")
+    ]
+    title = f"64 Mi float32 on {_threads(most)}, ns for an element:"
+    return "\n\n".join([title, _table(heads, lines), "\n".join(reached), _about(result)])
 
 
 def page(result: dict, pictures: Sequence[tuple[str, str]]) -> str:
