@@ -146,7 +146,7 @@ def test_memory_traffic(tiny, tmp_path, capsys):
     path.write_text(json.dumps(tiny))
     with pytest.raises(SystemExit):
         publish.main([str(path), "--traffic", str(into)])
-    assert "got none of 64Mi float32 elements" in capsys.readouterr().err
+    assert "got none of 64 Mi float32 elements" in capsys.readouterr().err
     tiny = copy.deepcopy(tiny)
     for data in tiny["cells"]:
         data["cell"][3] = page.LARGEST
