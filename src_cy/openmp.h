@@ -1,9 +1,9 @@
 /* Whether this thread is inside a parallel region of an OpenMP runtime that somebody else brought into the process.
  *
  * There, the caller's threads have the cores, and ours would only stand in their way.  fastact itself links no OpenMP
- * (team.h borrows a runtime's threads where it is told to): runtimes are looked for among the libraries that are loaded, by file name, so also those that wheels
- * bring along under names like libgomp-a34b3233.so.1.  Callers that are compiled with OpenMP ask their own runtime in
- * fastact.h.
+ * (team.h borrows a runtime's threads where it is told to): runtimes are looked for among the libraries that are
+ * loaded, by file name, so also those that wheels bring along under names like libgomp-a34b3233.so.1.  Callers that are
+ * compiled with OpenMP ask their own runtime in fastact.h.
  *
  * The look is made again only when a library was loaded since; otherwise a call costs 0.03 us.  (Asking dlopen with
  * RTLD_NOLOAD for each of the runtimes' names costs 150 us here: for a name that is not loaded it searches the file

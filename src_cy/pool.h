@@ -58,8 +58,8 @@ enum {
     FASTACT_ROW_NS = 100000,       /* a job that begins within this of the last one's end may be one of many */
     FASTACT_SPIN_NS = 150000,      /* so long a worker is awake for the next one, before it sleeps */
     FASTACT_WAKE_NS = 50000,       /* a worker that has been woken is not woken again within this */
-    FASTACT_TURN_NS = 5000,        /* sched_yield takes 0.3 us; if it takes this, another thread has run meanwhile */
-    FASTACT_REST_TURNS = 32,       /* and a worker that shares its core does not spin for so many times what that took */
+    FASTACT_TURN_NS = 5000,        /* sched_yield takes 0.3 us; if it takes this, another thread may have run */
+    FASTACT_REST_TURNS = 32,       /* and if so, a worker does not spin for so many times as long */
     FASTACT_CALLER_SPIN_NS = 20000 /* for claimed chunks, before sleeping, which frees a core for their worker */
 };
 

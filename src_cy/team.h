@@ -2,9 +2,9 @@
  *
  * Why.  GCC's runtime lets the threads of a team spin for milliseconds after each region.  A program that takes turns
  * between PyTorch's operators and fastact finds the cores taken by them, and workers of our own wait behind: relu of
- * 1 Mi float32 on 16 cores took 9 times as long after a product of matrices as alone.  The threads that spin could do the
- * work at once, and they have PyTorch's share of the array in their caches, for every member of a team takes the same
- * part of the array in both.
+ * 1 Mi float32 on 16 cores took 9 times as long after a product of matrices as alone.  The threads that spin could do
+ * the work at once, and they have PyTorch's share of the array in their caches, for every member of a team takes the
+ * same part of the array in both.
  *
  * Why not always.  A region ends when the last member has been there: where another process takes a core, that is a
  * time slice later (pool.h has the figures), every thread that calls gets a team of its own, and after a fork the
