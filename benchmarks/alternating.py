@@ -100,8 +100,9 @@ def section(rows: list[dict[str, Any]]) -> str:
     return f"Each alone, and both taking turns, `{command}`:\n\n{sections.table(heads, lines)}"
 
 
-def rows(torch: Any, options: Any) -> list[dict[str, Any]]:
+def rows(options: Any) -> list[dict[str, Any]]:
     """Everything, one row for each size, operator, function and pool."""
+    torch = sections.torch_for("alternating")
     torch.set_num_threads(options.threads)
     fastact.set_num_threads(options.threads)
     sections.settle(options.threads, 0.1 * options.rounds)
@@ -142,10 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--pin", action="store_true", help="keep this thread on one core and all others on the rest, for busy machines"
     )
     options = parser.parse_args(arguments)
-    torch = None if options.kept else sections.torch_for("alternating")
-    if torch is None and not options.kept:
-        return 2
-    return sections.finish(options, "alternating", functools.partial(rows, torch, options), section)
+    return sections.finish(options, "alternating", functools.partial(rows, options), section)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,11 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 
 
 def torch_for(name: str) -> Any:
-    """PyTorch, or None and a word about it."""
+    """PyTorch, or the end of the program and a word about it."""
     torch = optional_module("torch")
     if torch is None:
         print(f"{name} needs PyTorch: pip install torch", file=sys.stderr)
+        raise SystemExit(2)
     return torch
 
 

@@ -130,8 +130,9 @@ def section(rows: list[dict[str, Any]]) -> str:
     return f"{title}\n\n{sections.table(heads, lines)}"
 
 
-def rows(torch: Any, options: Any) -> list[dict[str, Any]]:
+def rows(options: Any) -> list[dict[str, Any]]:
     """Everything, one row for each function, size and number of inner threads."""
+    torch = sections.torch_for("serving")
     sections.settle(options.threads, 0.1 * options.rounds)
     return [
         measured(torch, name, size, inner, options)
@@ -146,10 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8, help="Python threads; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one round; default: %(default)s")
     options = parser.parse_args(arguments)
-    torch = None if options.kept else sections.torch_for("serving")
-    if torch is None and not options.kept:
-        return 2
-    return sections.finish(options, "serving", functools.partial(rows, torch, options), section)
+    return sections.finish(options, "serving", functools.partial(rows, options), section)
 
 
 if __name__ == "__main__":

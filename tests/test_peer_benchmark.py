@@ -149,7 +149,7 @@ def test_memory_traffic(tiny, tmp_path, capsys):
     assert "got none of 64 Mi float32 elements" in capsys.readouterr().err
     tiny = copy.deepcopy(tiny)
     for data in tiny["cells"]:
-        data["cell"][3] = page.LARGEST
+        data["cell"][3] = figures.LARGEST
     path.write_text(json.dumps(tiny))
     assert publish.main([str(path), "--traffic", str(into)]) == 0
     text = into.read_text()

@@ -23,13 +23,7 @@ START = """
 import ctypes, os, sys, threading
 import numpy as np
 import fastact
-
-def names():
-    found = []
-    for task in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/comm") as file:
-            found.append(file.read().strip())
-    return found
+from tasks import names
 
 x = np.linspace(-8, 8, 1 << 20, dtype=np.float32)
 fastact.set_num_threads(1)

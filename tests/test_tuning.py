@@ -241,15 +241,8 @@ class Memory(Machine):
     def samples(self, subject, size, settings, rounds, in_a_row=False, read=False):
         moved = size * subject.bytes_moved
         self.now += self.seconds
-        times = [
-            moved
-            * (
-                (self.gain if moved >= (self.reader_cache if read else self.cache) else 1.3)
-                if s.stream_from == 1
-                else 1
-            )
-            for s in settings
-        ]
+        streamed = self.gain if moved >= (self.reader_cache if read else self.cache) else 1.3
+        times = [moved * (streamed if setting.stream_from == 1 else 1.0) for setting in settings]
         slowed = 1 + self.noise * (self.random.random((len(settings), rounds)) > 0.8)
         return (np.array(times)[:, None] * slowed).tolist()
 

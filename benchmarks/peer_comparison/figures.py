@@ -16,6 +16,8 @@ from .cells import CALLS, IN_CACHE, Cell, show_size
 
 #: Below this ratio a cell counts as lost: two runs of one program differ by some per cent.
 LOST = 0.95
+#: Elements of the arrays that are compared with memory traffic.
+LARGEST = 2**26
 CERTIFICATE = Path(__file__).resolve().parents[2] / "fastact" / "certificate.json"
 
 
@@ -126,7 +128,7 @@ def targets(cells: Sequence[Measured]) -> list[Target]:
 
     def at_memory(cell: Cell, forward: bool) -> bool:
         return (
-            (cell.size, cell.dtype, cell.threads) == (2**26, "float32", most_threads)
+            (cell.size, cell.dtype, cell.threads) == (LARGEST, "float32", most_threads)
             and cell.mode != "fresh"
             and (cell.direction == "forward") == forward
         )

@@ -5,18 +5,15 @@ A cell of a table is the ratio and the best peer's initial; tables fold, the sum
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
 from .cells import Cell, show_size
-from .figures import LOST, Measured, certified, errors, geometric_mean, measured, size_class, targets
+from .figures import LARGEST, LOST, Measured, certified, errors, geometric_mean, measured, size_class, targets
 from .peers import PEERS
 
 #: Lost cells that are listed one by one; all of them are in the tables.
 _LISTED = 40
-#: Elements of what memory traffic is compared with.
-LARGEST = 2**26
 _OUTPUTS = {"fresh": "new output", "reused": "output reused", "in_place": "in place"}
 _OPTIONS = ("functions", "dtypes", "sizes", "modes", "threads", "peers")
 COMMANDS = ("python benchmarks/compare.py --json results.json", "python benchmarks/publish.py results.json")
@@ -212,8 +209,8 @@ def traffic(result: dict) -> str:
     for function, by_mode in found.items():
         figures = [(by_mode[mode].ours, by_mode[mode].ns["memory"]) for mode in modes]
         texts = [(f"{ours / LARGEST:.3f}", f"{alone / LARGEST:.3f}", _ratio(ours / alone)) for ours, alone in figures]
-        lines.append([f"`{function}`", *itertools.chain.from_iterable(texts)])
-    heads = ["function", *itertools.chain.from_iterable((_OUTPUTS[mode], "traffic", "ratio") for mode in modes)]
+        lines.append([f"`{function}`", *chain.from_iterable(texts)])
+    heads = ["function", *chain.from_iterable((_OUTPUTS[mode], "traffic", "ratio") for mode in modes)]
     reached = [
         f"{target.within} of {target.cells} cells within {target.limit} ({target.text}; geometric mean "
         f"{_ratio(target.mean)})."
