@@ -354,7 +354,10 @@ class Loop(NamedTuple):
         (formula,) = self.formulas
         for half in range(1 << 16):
             (x,) = struct.unpack("<f", struct.pack("<I", half << 16))
-            value = formula(x)
+            try:
+                value = formula(x)
+            except ArithmeticError:  # where C gives infinity or NaN, Python may refuse
+                return False
             if value == value and not (abs(value) in (0.0, 1.0) or (abs(value) == abs(x) and not self.chained)):
                 return False
         return True

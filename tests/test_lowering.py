@@ -473,6 +473,11 @@ def test_plain_python_agrees_with_the_compiled_kernel(row, direction):
         assert error[worst] <= 4, f"{parameters}, x = {points[worst]!r}: {got[worst]!r}, Python {expected[worst]!r}"
 
 
+def test_a_formula_that_python_refuses_somewhere_is_rounded():
+    loop = lowering.loop_of(fastact.relu.row, "forward")
+    assert not loop._replace(formulas=(lambda x: 1.0 / x,)).is_exact()
+
+
 @pytest.mark.parametrize(("name", "exact"), [("relu", True), ("leaky_relu", False), ("prelu", False), ("silu", False)])
 def test_results_that_need_no_rounding_in_16_bits(name, exact):
     row = getattr(fastact, name).row
