@@ -106,7 +106,8 @@ def render(level: str) -> str:
             for loop in loops
             for dtype in DEFAULT_BEAT
             for beat, stride in passes(loop, level, dtype)
-            if beat
+            # that of a kernel that is looked up is in piecewise.h
+            if beat and not (loop.piecewise and dtype == "float32" and level == "avx512")
         },
         formulas="\n\n".join(
             lowering.lower(formulas, lowering.CythonDialect(precision)) for precision, formulas in needed.items()
@@ -144,6 +145,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
+                *("src_cy/piecewise.h", "src_cy/piecewise_tables.h"),
                 "fastact/include/fastact_primitives.h",
             ],
             # a formula that two loops call is left out of both of them, and with it their vectors, if GCC may choose

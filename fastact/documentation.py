@@ -128,9 +128,16 @@ def _certified(function: _core.ElementwiseFunction) -> list[str]:
         else:
             visited = f"Measured on {record['date']} on {record['points']} {dtype} numbers over the whole line"
         parameters = ", ".join(f"{name} = {value:g}" for name, value in record["parameters"].items())
-        figures = ", ".join(f"{float(of['ulp']):.2f} ({target})" for target, of in record["targets"].items())
+        figures = ", ".join(
+            f"{float(of['ulp']):.2f} ({target}{_own_sweep(of)})" for target, of in record["targets"].items()
+        )
         lines.append(f"{visited}{f' with {parameters}' if parameters else ''}: {figures} ULP.")
     return lines
+
+
+def _own_sweep(figures: dict[str, Any]) -> str:
+    """What a target says of itself that was not measured with the others of its record."""
+    return f", every {figures['stride']}th number on {figures['date']}" if "stride" in figures else ""
 
 
 def _notes(function: _core.ElementwiseFunction) -> str:

@@ -13,8 +13,8 @@ corrections and with polynomials that are shorter still: float32 has 13 or 16 bi
 ``cancellation`` stays there.
 
 Fusing is decided here, not by the compilers, which differ: ``a * b + c`` becomes ``multiply_add``, one rounding where
-the CPU has FMA, and compilers are told to contract nothing.  So the bits of a function are the same on AVX2, AVX-512
-and Numba, whichever compiler built it.
+the CPU has FMA, and compilers are told to contract nothing.  So the bits of a formula are the same on AVX2, AVX-512
+and Numba, whichever compiler built it.  (Not all kernels compute one: ``Loop.piecewise``.)
 
 Why types matter: a bare ``0.5`` is a double to Cython, C and Numba alike, and one double in a float32 formula makes
 the whole loop compute in double, at half the lanes, without a warning.  Conditional expressions become calls of a
@@ -331,6 +331,8 @@ class Loop(NamedTuple):
     chained: bool
     #: Whether float32 is always computed in widened arithmetic.
     widened: bool
+    #: Whether float32 is looked up where AVX-512 is: the formula has the tails, and everything elsewhere.
+    piecewise: bool
 
     def precision(self, dtype: str, fused: bool = True) -> str:
         """In which precision a dtype is computed; without FMA, float32 is widened wherever FMA would be used."""
@@ -380,6 +382,7 @@ def loop_of(row: Activation, direction: str) -> Loop:
         arguments=", ".join(["x[i]"] + [f"{p.name}[i]" if p.per_channel else p.name for p in row.parameters]),
         chained=direction != "forward",
         widened=any(formula in getattr(family, "WIDENED", ()) for formula in formulas),
+        piecewise=formulas[0] in getattr(family, "PIECEWISE", ()),
     )
 
 

@@ -513,6 +513,36 @@ def test_saving_replaces_what_was_measured_and_keeps_the_rest(tmp_path, capsys):
     assert len(certificate.load(path)["records"]) == 3
 
 
+def test_saving_a_quick_sweep_of_some_targets_leaves_what_was_measured_on_more_numbers(tmp_path):
+    path = tmp_path / "certificate.json"
+    head = {"function": "tanh", "parameters": {}, "dtype": "float32", "limit": 1.0, "peers": {}}
+    figures = {"ulp": 0.5, "at": ["1.0", "0x1p+0"], "result": "0x1p+0", "not_rounded": 7, "steps": 1, "digest": "d"}
+    dense = {
+        **{**head, "stride": 1, "points": 1 << 32, "date": "2001-01-01", "kernels": "old", "monotone": True},
+        "targets": {name: figures for name in ("base", "avx2", "avx512")},
+        "differences": {"base avx2": 0, "base avx512": 1, "avx2 avx512": 1},
+        "failures": ["avx512: is wrong", "base: is wrong, too"],
+    }
+    quick = {
+        **{**head, "stride": 8209, "points": 523204, "date": "2002-02-02", "kernels": "new", "monotone": False},
+        "targets": {"avx512": {**figures, "ulp": 0.75}},
+        **{"differences": {}, "failures": ["avx512: falls"]},
+    }
+    certificate.save(path, [dense])
+    (record,) = certificate.save(path, [quick])["records"]
+    assert record["stride"] == 1
+    assert record["targets"]["base"] == figures
+    own = {"stride": 8209, "points": 523204, "date": "2002-02-02", "kernels": "new"}
+    assert record["targets"]["avx512"] == {**figures, "ulp": 0.75, **own}
+    assert record["differences"] == {"base avx2": 0}
+    assert record["failures"] == ["base: is wrong, too", "avx512: falls"]
+    assert record["monotone"] is False
+    # all targets anew, or as many numbers: nothing of the former stays
+    for newer in ({**quick, "targets": dense["targets"]}, {**quick, "stride": 1}):
+        certificate.save(path, [dense])
+        assert certificate.save(path, [newer])["records"] == [newer]
+
+
 @pytest.mark.parametrize("text", ["nonsense", "[]", '{"schema": 99}'])
 def test_a_file_that_is_no_certificate_is_not_overwritten(tmp_path, text, capsys):
     path = tmp_path / "mine.json"
@@ -597,7 +627,7 @@ def test_docstrings_show_the_figures(function):
     text = documentation.docstring(function)
     assert record["date"] in text
     for target, figures in record["targets"].items():
-        assert f"{float(figures['ulp']):.2f} ({target})" in text
+        assert f"{float(figures['ulp']):.2f} ({target}" in text
     assert tuple(record["parameters"].values()) == subjects.default_parameters(function.row)
 
 

@@ -37,9 +37,14 @@ def worst(record):
     return max(record["targets"].values(), key=lambda figures: float(figures["ulp"]))
 
 
+def wrong_part(record, figures):
+    """Part of the results that are not the truth rounded."""
+    return figures["not_rounded"] / figures.get("points", record["points"])
+
+
 def share(record, figures):
     """Share of results that are the truth rounded; 100 % only if all are."""
-    wrong = figures["not_rounded"] / record["points"]
+    wrong = wrong_part(record, figures)
     return "100 %" if wrong == 0 else f"{min(100 * (1 - wrong), 99.99):.2f} %"
 
 
@@ -81,8 +86,21 @@ def swept_by(records):
     others = [record for record in records if record["stride"] != 1]
     if len(others) == len(records):
         return f"every {max(record['stride'] for record in records)}th number"
-    named = ", ".join(name_of(record) for record in others)
-    return f"all numbers (every {others[0]['stride']}th for {named})" if others else "all numbers"
+    exceptions = []
+    if others:
+        exceptions.append(f"every {others[0]['stride']}th for {', '.join(name_of(record) for record in others)}")
+    alone = {
+        (target, figures["stride"]): None
+        for record in records
+        for target, figures in record["targets"].items()
+        if "stride" in figures
+    }
+    exceptions += [
+        f"every {stride}th with {target} for "
+        + ", ".join(name_of(record) for record in records if record["targets"].get(target, {}).get("stride") == stride)
+        for target, stride in alone
+    ]
+    return f"all numbers ({'; '.join(exceptions)})" if exceptions else "all numbers"
 
 
 def peers_sweep(records):
@@ -125,7 +143,7 @@ def summary(certificate):
             name_of(record),
             f"**{ulp(worst(record)['ulp'])}**",
             f"{record['limit']:g}",
-            share(record, max(record["targets"].values(), key=lambda figures: figures["not_rounded"])),
+            share(record, max(record["targets"].values(), key=lambda figures: wrong_part(record, figures))),
             monotone(record),
             *peer_cells(record, names, False),
         ]
@@ -195,7 +213,7 @@ def targets_table(records):
             rows.append(
                 [
                     name_of(record) if k == 0 else "",
-                    ", ".join(names),
+                    ", ".join(names) + (f" (every {figures['stride']}th)" if "stride" in figures else ""),
                     ulp(figures["ulp"]),
                     f"{record['limit']:g}",
                     figures["at"][0],
@@ -220,7 +238,12 @@ def peers_table(records):
 
 def digests_table(records):
     rows = [
-        [name_of(record) if k == 0 else "", ", ".join(names), f"`{figures['digest']}`", record["date"]]
+        [
+            name_of(record) if k == 0 else "",
+            ", ".join(names),
+            f"`{figures['digest']}`",
+            figures.get("date", record["date"]),
+        ]
         for record in records
         for k, (names, figures) in enumerate(groups(record))
         if figures.get("digest")

@@ -71,10 +71,12 @@ def sigmoid_gradient(x):
 
 
 def sigmoid_gradient_from_output(y):
-    rest_of_one = 1.0 - y
-    left_out = correction((1.0 - rest_of_one) - y)
-    result = y * rest_of_one
-    return result + correction(multiply_subtract(y, rest_of_one, result) + y * left_out)
+    """y - y**2, the square not rounded, or what nearly cancels would leave little else."""
+    return multiply_subtract(-y, y, -y)
+
+
+def widened_sigmoid_gradient_from_output(y):
+    return y - y * y
 
 
 def tanh(x):
@@ -111,13 +113,12 @@ def tanh_gradient(x):
 
 
 def tanh_gradient_from_output(y):
-    # not 1 - y * y, which cancels near |y| = 1
-    below = 1.0 - y
-    above = 1.0 + y
-    below_rest = correction((1.0 - below) - y)
-    above_rest = correction((1.0 - above) + y)
-    result = below * above
-    return result + correction(multiply_subtract(below, above, result) + (below * above_rest + below_rest * above))
+    """1 - y**2, the square not rounded, or what nearly cancels would leave little else."""
+    return multiply_subtract(-y, y, -1.0)
+
+
+def widened_tanh_gradient_from_output(y):
+    return 1.0 - y * y
 
 
 def silu(x):
@@ -302,6 +303,15 @@ def mish_gradient_above(a, e, e_rest):
 
 
 #: Computed in float64 for float32 (lowering.py).  In float32 the gradients with a zero are off by 3 to 4 units in the
-#: last place, mish by two; a gradient from the output is so little work that widening costs nothing beside memory.
-WIDENED = (sigmoid_gradient_from_output, tanh_gradient_from_output, silu_gradient, mish, mish_gradient)
-WIDENED_FORMS = {silu_gradient: widened_silu_gradient, mish: widened_mish, mish_gradient: widened_mish_gradient}
+#: last place, mish by two.
+WIDENED = (silu_gradient, mish, mish_gradient)
+#: The squares of the gradients from outputs are exact there.
+WIDENED_FORMS = {
+    sigmoid_gradient_from_output: widened_sigmoid_gradient_from_output,
+    tanh_gradient_from_output: widened_tanh_gradient_from_output,
+    silu_gradient: widened_silu_gradient,
+    mish: widened_mish,
+    mish_gradient: widened_mish_gradient,
+}
+#: Looked up with AVX-512 in float32, but for the tails: src_cy/piecewise.h.
+PIECEWISE = (sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient, mish, mish_gradient)

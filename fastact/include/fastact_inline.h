@@ -598,9 +598,7 @@ FASTACT_INLINE double fastact_sigmoid_gradient_widened(double x)
 
 FASTACT_INLINE double fastact_sigmoid_gradient_from_output_widened(double y)
 {
-    const double rest_of_one_ = ((1.0) - y);
-    const double result_ = (y * rest_of_one_);
-    return result_;
+    return fastact_multiply_add_widened((-y), y, y);
 }
 
 FASTACT_INLINE double fastact_tanh_widened(double x)
@@ -629,10 +627,7 @@ FASTACT_INLINE double fastact_tanh_gradient_widened(double x)
 
 FASTACT_INLINE double fastact_tanh_gradient_from_output_widened(double y)
 {
-    const double below_ = ((1.0) - y);
-    const double above_ = ((1.0) + y);
-    const double result_ = (below_ * above_);
-    return result_;
+    return fastact_multiply_add_widened((-y), y, (1.0));
 }
 
 FASTACT_INLINE double fastact_silu_widened(double x)
@@ -998,10 +993,7 @@ FASTACT_INLINE double fastact_sigmoid_gradient_float64(double x)
 
 FASTACT_INLINE double fastact_sigmoid_gradient_from_output_float64(double y)
 {
-    const double rest_of_one_ = ((1.0) - y);
-    const double left_out_ = (((1.0) - rest_of_one_) - y);
-    const double result_ = (y * rest_of_one_);
-    return (result_ + fastact_multiply_add_float64(y, left_out_, fastact_multiply_subtract_float64(y, rest_of_one_, result_)));
+    return fastact_multiply_subtract_float64((-y), y, (-y));
 }
 
 FASTACT_INLINE double fastact_tanh_float64(double x)
@@ -1035,12 +1027,7 @@ FASTACT_INLINE double fastact_tanh_gradient_float64(double x)
 
 FASTACT_INLINE double fastact_tanh_gradient_from_output_float64(double y)
 {
-    const double below_ = ((1.0) - y);
-    const double above_ = ((1.0) + y);
-    const double below_rest_ = (((1.0) - below_) - y);
-    const double above_rest_ = (((1.0) - above_) + y);
-    const double result_ = (below_ * above_);
-    return (result_ + (fastact_multiply_subtract_float64(below_, above_, result_) + fastact_multiply_add_float64(below_, above_rest_, (below_rest_ * above_))));
+    return fastact_multiply_subtract_float64((-y), y, (-1.0));
 }
 
 FASTACT_INLINE double fastact_silu_float64(double x)
@@ -1261,6 +1248,11 @@ FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
     return fastact_logistic_derivative_multiple_float32(fastact_distance_float32(x), (5.42101086e-20f));
 }
 
+FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
+{
+    return fastact_multiply_subtract_float32((-y), y, (-y));
+}
+
 FASTACT_INLINE float fastact_tanh_float32(float x)
 {
     const float twice_ = ((-2.0f) * fastact_absolute_float32(x));
@@ -1288,6 +1280,11 @@ FASTACT_INLINE float fastact_tanh_float32(float x)
 FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
 {
     return fastact_logistic_derivative_multiple_float32(fastact_distance_float32(((2.0f) * x)), ((4.0f) * (5.42101086e-20f)));
+}
+
+FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
+{
+    return fastact_multiply_subtract_float32((-y), y, (-1.0f));
 }
 
 FASTACT_INLINE float fastact_silu_float32(float x)
@@ -1319,16 +1316,6 @@ FASTACT_INLINE float fastact_gelu_gradient_float32(float x)
 FASTACT_INLINE float fastact_gelu_tanh_gradient_float32(float x)
 {
     return (float)fastact_gelu_tanh_gradient_widened((double)x);
-}
-
-FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
-{
-    return (float)fastact_sigmoid_gradient_from_output_widened((double)y);
-}
-
-FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
-{
-    return (float)fastact_tanh_gradient_from_output_widened((double)y);
 }
 
 FASTACT_INLINE float fastact_silu_gradient_float32(float x)
@@ -1382,6 +1369,11 @@ FASTACT_INLINE float fastact_sigmoid_gradient_float32(float x)
     return (float)fastact_sigmoid_gradient_widened((double)x);
 }
 
+FASTACT_INLINE float fastact_sigmoid_gradient_from_output_float32(float y)
+{
+    return (float)fastact_sigmoid_gradient_from_output_widened((double)y);
+}
+
 FASTACT_INLINE float fastact_tanh_float32(float x)
 {
     return (float)fastact_tanh_widened((double)x);
@@ -1390,6 +1382,11 @@ FASTACT_INLINE float fastact_tanh_float32(float x)
 FASTACT_INLINE float fastact_tanh_gradient_float32(float x)
 {
     return (float)fastact_tanh_gradient_widened((double)x);
+}
+
+FASTACT_INLINE float fastact_tanh_gradient_from_output_float32(float y)
+{
+    return (float)fastact_tanh_gradient_from_output_widened((double)y);
 }
 
 FASTACT_INLINE float fastact_silu_float32(float x)

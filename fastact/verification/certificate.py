@@ -198,6 +198,7 @@ def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
     """Write the records, beside those of the same version that the file has about other things; returns it all.
 
     What the file says of peers stays where they were not measured again: they take longer than a quick sweep is worth.
+    So do targets that were measured on more numbers: beside them those of the quick sweep name their own numbers.
     """
     kept = []
     if path.exists():
@@ -213,12 +214,33 @@ def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
             records = [
                 record if record["peers"] else {**record, **about_peers.get(key_of(record), {})} for record in records
             ]
+            denser = {key_of(record): record for record in before["records"]}
+            records = [_beside(denser.get(key_of(record)), record) for record in records]
     merged = in_order([*kept, *records])
     certificate = new_certificate(merged)
     beside = path.with_name(path.name + ".new")
     beside.write_text(_text(certificate), encoding="utf-8")
     os.replace(beside, path)
     return certificate
+
+
+def _beside(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, Any]:
+    """The record; or the one before, if it is of more numbers and more targets, with the new figures of these."""
+    if before is None or not (before["stride"] or 0) < (record["stride"] or 0):
+        return record
+    if not set(record["targets"]) < set(before["targets"]):
+        return record
+    own = {name: record[name] for name in ("stride", "points", "date", "kernels")}
+    targets = {name: {**figures, **own} for name, figures in record["targets"].items()}
+    failures = [line for line in before["failures"] if not set(line.split(":")[0].split()) & set(targets)]
+    differences = {pair: steps for pair, steps in before["differences"].items() if not set(pair.split()) & set(targets)}
+    return {
+        **before,
+        "targets": {**before["targets"], **targets},
+        "differences": differences,
+        "monotone": before["monotone"] and record["monotone"],
+        "failures": [*failures, *record["failures"]],
+    }
 
 
 def in_order(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

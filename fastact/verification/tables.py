@@ -28,7 +28,7 @@ def show_ulp(ulp: float | str) -> str:
 
 def show_share(record: dict[str, Any], figures: dict[str, Any]) -> str:
     """Share of results that are the truth rounded; 100 % only if all are."""
-    wrong = figures["not_rounded"] / record["points"]
+    wrong = figures["not_rounded"] / figures.get("points", record["points"])
     return "100 %" if wrong == 0 else f"{min(100 * (1 - wrong), 99.99):.2f} %"
 
 
