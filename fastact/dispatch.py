@@ -210,10 +210,17 @@ def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
         raise RuntimeError(f"no backend can serve {_loop(function)} {dtype}: {_failed}")
 
 
+def numba_cost(function: _core.ElementwiseFunction, dtype: str) -> costs.NumbaCost | None:
+    """What a table says of Numba, where its kernel may serve: it gives the compiled one's bits, so that none change."""
+    if cython_kernels.looks_up(_loop(function), dtype):
+        return None
+    return preferences.numba_cost(function.name, dtype)
+
+
 def preferred(function: _core.ElementwiseFunction, dtype: str) -> str:
     """The backend that would serve if every kernel were there already."""
     if _chosen == "auto" and why_unavailable("numba") is None:
-        cost = preferences.numba_cost(function.name, dtype)
+        cost = numba_cost(function, dtype)
         if cost is not None and numba_kernels.version_imported() in (None, cost.version):
             return "numba"
     return next(name for name in order() if why_unavailable(name) is None)

@@ -133,7 +133,7 @@ def _backend_reasons(function: _core.ElementwiseFunction, dtype: str, backend: s
 
 def _numba_reasons(function: _core.ElementwiseFunction, dtype: str) -> list[str]:
     """Where a table says that Numba is the faster one: that it serves, or why it does not."""
-    cost = preferences.numba_cost(function.name, dtype)
+    cost = dispatch.numba_cost(function, dtype)
     if cost is None or dispatch.get_backend() != "auto":
         return []
     head = f"numba is faster, {cost.numba_ns:.3g} ns per element instead of {cost.compiled_ns:.3g} ({cost.origin})"

@@ -331,7 +331,7 @@ class Loop(NamedTuple):
     chained: bool
     #: Whether float32 is always computed in widened arithmetic.
     widened: bool
-    #: Whether float32 is looked up where AVX-512 is: the formula has the tails, and everything elsewhere.
+    #: Whether it is looked up where AVX-512 is, but for float64: the formula has the tails, and everything elsewhere.
     piecewise: bool
 
     def precision(self, dtype: str, fused: bool = True) -> str:

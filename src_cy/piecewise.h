@@ -1,4 +1,4 @@
-/* Functions of one float32 number by piecewise polynomials: what AVX-512 does faster than any formula.
+/* Functions of one number by piecewise polynomials, in float32 arithmetic: what AVX-512 does faster than any formula.
 
    One instruction picks 16 coefficients out of 32, so a function that is cut into 32 intervals costs a polynomial of
    degree 5 to 7, and as many permutations: about 25 instructions for 16 numbers, where a formula in extended precision
@@ -23,6 +23,9 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <string.h>
+
+#include "halves.h"
 
 #define FASTACT_PIECEWISE_INLINE static inline __attribute__((always_inline))
 /* Numbers of a chunk: what is kept of it fits the L1 cache beside input and output. */
@@ -178,6 +181,33 @@ FASTACT_PIECEWISE_INLINE fastact_lanes fastact_piecewise_gradient(const struct f
     return _mm512_mask_sub_ps(below, fastact_not_negative(x), _mm512_set1_ps(1.0f), below);
 }
 
+/* The same three for 16 bits, which two roundings more do not reach. */
+FASTACT_PIECEWISE_INLINE fastact_lanes fastact_piecewise_narrow_multiple(
+    const struct fastact_piecewise *pieces, fastact_lanes x)
+{
+    fastact_lanes leading, r, slope;
+    fastact_look_up(pieces, x, &leading, &r, &slope);
+    return _mm512_mul_ps(x, _mm512_fmadd_ps(r, slope, leading));
+}
+
+FASTACT_PIECEWISE_INLINE fastact_lanes fastact_piecewise_narrow_through_zero(
+    const struct fastact_piecewise *pieces, fastact_lanes t)
+{
+    fastact_lanes leading, r, slope;
+    fastact_look_up(pieces, t, &leading, &r, &slope);
+    const fastact_lanes distance = _mm512_sub_ps(_mm512_set1_ps(pieces->zero), t);
+    /* beside the zero the difference is exact, and the rest a thousandth of it */
+    return _mm512_mul_ps(
+        _mm512_add_ps(distance, _mm512_set1_ps(pieces->zero_rest)), _mm512_fmadd_ps(r, slope, leading));
+}
+
+FASTACT_PIECEWISE_INLINE fastact_lanes fastact_piecewise_narrow_gradient(
+    const struct fastact_piecewise *pieces, fastact_lanes x)
+{
+    const fastact_lanes below = fastact_piecewise_narrow_through_zero(pieces, fastact_within(pieces, x));
+    return _mm512_mask_sub_ps(below, fastact_not_negative(x), _mm512_set1_ps(1.0f), below);
+}
+
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
 /* Which numbers are outside: those with |x| > last; those below -last, where the function is what its last interval
@@ -272,20 +302,130 @@ FASTACT_PIECEWISE_INLINE void fastact_piecewise_loop(
     }
 }
 
-/* A kernel without its formula's, and one whose result is multiplied by the first input. */
-#define FASTACT_PIECEWISE_FORWARD(loop, table, kind, ends)                                                             \
-    FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop(                                                                              \
+/* --- 16 bits ------------------------------------------------------------------------------------------------------ */
+
+typedef void (*fastact_half_formula)(const uint16_t **inputs, uint16_t **outputs, ptrdiff_t count, const float *params);
+
+struct fastact_outside_halves {
+    uint16_t numbers[2][FASTACT_PIECEWISE_CHUNK + 16];
+    uint16_t results[FASTACT_PIECEWISE_CHUNK + 16];
+    int places[FASTACT_PIECEWISE_CHUNK + 16];
+    int count;
+};
+
+/* ``step``: 2 for what was unpacked into even and odd numbers. */
+static __attribute__((noinline, cold)) void fastact_set_halves_aside(
+    struct fastact_outside_halves *outside, unsigned which, int step, const uint16_t *first, const uint16_t *second,
+    int place)
+{
+    for (; which; which &= which - 1) {
+        const int k = __builtin_ctz(which) * step;
+        outside->numbers[0][outside->count] = first[k];
+        outside->numbers[1][outside->count] = second[k];
+        outside->places[outside->count++] = place + k;
+    }
+}
+
+static __attribute__((noinline, cold)) void fastact_put_halves_into_place(
+    struct fastact_outside_halves *outside, uint16_t *out, fastact_half_formula formula, const float *params)
+{
+    memset(outside->numbers[0] + outside->count, 0, 32);
+    memset(outside->numbers[1] + outside->count, 0, 32);
+    const uint16_t *inputs[2] = {outside->numbers[0], outside->numbers[1]};
+    uint16_t *outputs[1] = {outside->results};
+    formula(inputs, outputs, (outside->count + 15) & -16, params);
+    for (int k = 0; k < outside->count; k++) out[outside->places[k]] = outside->results[k];
+    outside->count = 0;
+}
+
+/* 32 numbers from ``place`` on, or the 16 that are left; in the order in which halves.h unpacks them. */
+FASTACT_PIECEWISE_INLINE void fastact_piecewise_halves_step(
+    const struct fastact_piecewise *pieces, fastact_piecewise_value value, enum fastact_ends ends, int is_bfloat16,
+    int is_chained, const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t start, ptrdiff_t place, int vectors,
+    struct fastact_outside_halves *outside)
+{
+    float given[2][16], factor[2][16], result[2][16];
+    __mmask16 is_outside[2];
+    if (vectors == 2) {
+        (is_bfloat16 ? fastact_unpack_pair_bfloat16 : fastact_unpack_pair_float16)(x + place, given[0], given[1]);
+        if (is_chained)
+            (is_bfloat16 ? fastact_unpack_pair_bfloat16 : fastact_unpack_pair_float16)(
+                grad + place, factor[0], factor[1]);
+    } else {
+        (is_bfloat16 ? fastact_unpack_bfloat16 : fastact_unpack_float16)(x + place, given[0]);
+        if (is_chained) (is_bfloat16 ? fastact_unpack_bfloat16 : fastact_unpack_float16)(grad + place, factor[0]);
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < vectors; k++) {
+        const fastact_lanes number = _mm512_loadu_ps(given[k]);
+        fastact_lanes found = value(pieces, number);
+        if (is_chained) found = _mm512_mul_ps(_mm512_loadu_ps(factor[k]), found);
+        is_outside[k] = fastact_is_outside(pieces, number, ends);
+        _mm512_storeu_ps(result[k], found);
+    }
+    if (ends != FASTACT_NOWHERE && __builtin_expect(!_kortestz_mask16_u8(is_outside[0], is_outside[vectors - 1]), 0))
+        /* before an output is written, which may be an input */
+        for (int k = 0; k < vectors; k++) {
+            const int step = vectors == 2 && is_bfloat16 ? 2 : 1;
+            const ptrdiff_t first = place + (step == 2 ? k : 16 * k);
+            fastact_set_halves_aside(
+                outside, is_outside[k], step, (is_chained ? grad : x) + first, x + first, (int)(first - start));
+        }
+    if (vectors == 2)
+        (is_bfloat16 ? fastact_pack_pair_bfloat16 : fastact_pack_pair_float16)(result[0], result[1], out + place);
+    else
+        (is_bfloat16 ? fastact_pack_bfloat16 : fastact_pack_float16)(result[0], out + place);
+}
+
+FASTACT_PIECEWISE_INLINE void fastact_piecewise_halves_loop(
+    const struct fastact_piecewise *pieces, fastact_piecewise_value value, enum fastact_ends ends, int is_bfloat16,
+    int is_chained, const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t count, fastact_half_formula formula,
+    const float *params)
+{
+    struct fastact_outside_halves outside;
+    /* what is below the last interval is nothing but zero in float16 */
+    if (!is_bfloat16 && ends == FASTACT_BELOW) ends = FASTACT_NOWHERE;
+    outside.count = 0;
+    count &= -(ptrdiff_t)16;
+    for (ptrdiff_t start = 0; start < count; start += FASTACT_PIECEWISE_CHUNK) {
+        const ptrdiff_t end = count - start < FASTACT_PIECEWISE_CHUNK ? count : start + FASTACT_PIECEWISE_CHUNK;
+        ptrdiff_t place = start;
+        for (; place <= end - FASTACT_PIECEWISE_STRIDE; place += FASTACT_PIECEWISE_STRIDE)
+            fastact_piecewise_halves_step(
+                pieces, value, ends, is_bfloat16, is_chained, grad, x, out, start, place, 2, &outside);
+        if (place < end)
+            fastact_piecewise_halves_step(
+                pieces, value, ends, is_bfloat16, is_chained, grad, x, out, start, place, 1, &outside);
+        if (ends != FASTACT_NOWHERE && outside.count)
+            fastact_put_halves_into_place(&outside, out + start, formula, params);
+    }
+}
+
+/* --- kernels ------------------------------------------------------------------------------------------------------ */
+
+/* A kernel without its formula's, for each dtype; 16 bits may do with another kind. */
+#define FASTACT_PIECEWISE_FORWARD(loop, table, kind, narrow_kind, ends)                                                \
+    FASTACT_PIECEWISE_FLOAT32(loop, table, kind, ends, 0, NULL, inputs[0])                                             \
+    FASTACT_PIECEWISE_HALVES(loop, table, narrow_kind, ends, float16, 0, 0, NULL, inputs[0])                           \
+    FASTACT_PIECEWISE_HALVES(loop, table, narrow_kind, ends, bfloat16, 1, 0, NULL, inputs[0])
+/* The result is multiplied by the first input. */
+#define FASTACT_PIECEWISE_BACKWARD(loop, table, kind, narrow_kind, ends)                                               \
+    FASTACT_PIECEWISE_FLOAT32(loop, table, kind, ends, 1, inputs[0], inputs[1])                                        \
+    FASTACT_PIECEWISE_HALVES(loop, table, narrow_kind, ends, float16, 0, 1, inputs[0], inputs[1])                      \
+    FASTACT_PIECEWISE_HALVES(loop, table, narrow_kind, ends, bfloat16, 1, 1, inputs[0], inputs[1])
+#define FASTACT_PIECEWISE_FLOAT32(loop, table, kind, ends, is_chained, grad, x)                                        \
+    FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop##_float32(                                                  \
         const float **inputs, float **outputs, ptrdiff_t count, const float *params, fastact_formula formula)          \
     {                                                                                                                  \
-        fastact_piecewise_loop(&fastact_##table##_pieces, fastact_piecewise_##kind, ends, 0, NULL, inputs[0],           \
+        fastact_piecewise_loop(&fastact_##table##_pieces, fastact_piecewise_##kind, ends, is_chained, grad, x,         \
             outputs[0], count, formula, params);                                                                       \
     }
-#define FASTACT_PIECEWISE_BACKWARD(loop, table, kind, ends)                                                            \
-    FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop(                                                                              \
-        const float **inputs, float **outputs, ptrdiff_t count, const float *params, fastact_formula formula)          \
+#define FASTACT_PIECEWISE_HALVES(loop, table, kind, ends, dtype, is_bfloat16, is_chained, grad, x)                     \
+    FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop##_##dtype(const uint16_t **inputs, uint16_t **outputs,      \
+        ptrdiff_t count, const float *params, fastact_half_formula formula)                                            \
     {                                                                                                                  \
-        fastact_piecewise_loop(&fastact_##table##_pieces, fastact_piecewise_##kind, ends, 1, inputs[0], inputs[1],     \
-            outputs[0], count, formula, params);                                                                       \
+        fastact_piecewise_halves_loop(&fastact_##table##_pieces, fastact_piecewise_##kind, ends, is_bfloat16,          \
+            is_chained, grad, x, outputs[0], count, formula, params);                                                  \
     }
 
 #include "piecewise_tables.h"

@@ -65,8 +65,8 @@ static const struct fastact_piecewise fastact_logistic_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_FORWARD(sigmoid_forward, logistic, complement, FASTACT_BEYOND)
-FASTACT_PIECEWISE_FORWARD(silu_forward, logistic, gate, FASTACT_BEYOND)
+FASTACT_PIECEWISE_FORWARD(sigmoid_forward, logistic, complement, complement, FASTACT_BEYOND)
+FASTACT_PIECEWISE_FORWARD(silu_forward, logistic, gate, gate, FASTACT_BEYOND)
 
 /* (1 - erf(t / sqrt(2))) / 2; largest error of a fit 0.050 units in the last place */
 static const struct fastact_piecewise fastact_normal_pieces = {
@@ -149,7 +149,7 @@ static const struct fastact_piecewise fastact_normal_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_FORWARD(gelu_forward, normal, steep_gate, FASTACT_BELOW)
+FASTACT_PIECEWISE_FORWARD(gelu_forward, normal, steep_gate, gate, FASTACT_BELOW)
 
 /* 1 / (1 + exp(z(t))), z the exponent of gelu_tanh; largest error of a fit 0.077 units in the last place */
 static const struct fastact_piecewise fastact_gelu_tanh_pieces = {
@@ -232,7 +232,7 @@ static const struct fastact_piecewise fastact_gelu_tanh_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_FORWARD(gelu_tanh_forward, gelu_tanh, steep_gate, FASTACT_BELOW)
+FASTACT_PIECEWISE_FORWARD(gelu_tanh_forward, gelu_tanh, steep_gate, gate, FASTACT_BELOW)
 
 /* tanh(t), less t in the first interval; largest error of a fit 0.128 units in the last place */
 static const struct fastact_piecewise fastact_tanh_pieces = {
@@ -299,7 +299,7 @@ static const struct fastact_piecewise fastact_tanh_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_FORWARD(tanh_forward, tanh, odd, FASTACT_NOWHERE)
+FASTACT_PIECEWISE_FORWARD(tanh_forward, tanh, odd, odd, FASTACT_NOWHERE)
 
 /* tanh(log(1 + exp(t))); largest error of a fit 0.028 units in the last place */
 static const struct fastact_piecewise fastact_mish_pieces = {
@@ -383,7 +383,7 @@ static const struct fastact_piecewise fastact_mish_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_FORWARD(mish_forward, mish, multiple, FASTACT_BEYOND)
+FASTACT_PIECEWISE_FORWARD(mish_forward, mish, multiple, narrow_multiple, FASTACT_BEYOND)
 
 /* exp(t) / (1 + exp(t))**2; largest error of a fit 0.095 units in the last place */
 static const struct fastact_piecewise fastact_logistic_slope_pieces = {
@@ -450,7 +450,7 @@ static const struct fastact_piecewise fastact_logistic_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(sigmoid_backward, logistic_slope, even, FASTACT_BEYOND)
+FASTACT_PIECEWISE_BACKWARD(sigmoid_backward, logistic_slope, even, even, FASTACT_BEYOND)
 
 /* 1 - tanh(t)**2; largest error of a fit 0.062 units in the last place */
 static const struct fastact_piecewise fastact_tanh_slope_pieces = {
@@ -525,7 +525,7 @@ static const struct fastact_piecewise fastact_tanh_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(tanh_backward, tanh_slope, even, FASTACT_BEYOND)
+FASTACT_PIECEWISE_BACKWARD(tanh_backward, tanh_slope, even, even, FASTACT_BEYOND)
 
 /* silu'(-t), its zero divided out; largest error of a fit 0.097 units in the last place */
 static const struct fastact_piecewise fastact_silu_slope_pieces = {
@@ -594,7 +594,7 @@ static const struct fastact_piecewise fastact_silu_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(silu_backward, silu_slope, gradient, FASTACT_BEYOND)
+FASTACT_PIECEWISE_BACKWARD(silu_backward, silu_slope, gradient, narrow_gradient, FASTACT_BEYOND)
 
 /* gelu'(-t), its zero divided out; largest error of a fit 0.055 units in the last place */
 static const struct fastact_piecewise fastact_gelu_slope_pieces = {
@@ -679,7 +679,7 @@ static const struct fastact_piecewise fastact_gelu_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(gelu_backward, gelu_slope, gradient, FASTACT_BELOW)
+FASTACT_PIECEWISE_BACKWARD(gelu_backward, gelu_slope, gradient, narrow_gradient, FASTACT_BELOW)
 
 /* gelu_tanh'(-t), its zero divided out; largest error of a fit 0.034 units in the last place */
 static const struct fastact_piecewise fastact_gelu_tanh_slope_pieces = {
@@ -764,7 +764,7 @@ static const struct fastact_piecewise fastact_gelu_tanh_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(gelu_tanh_backward, gelu_tanh_slope, gradient, FASTACT_BELOW)
+FASTACT_PIECEWISE_BACKWARD(gelu_tanh_backward, gelu_tanh_slope, gradient, narrow_gradient, FASTACT_BELOW)
 
 /* mish'(t), its zero divided out; largest error of a fit 0.020 units in the last place */
 static const struct fastact_piecewise fastact_mish_slope_pieces = {
@@ -849,4 +849,4 @@ static const struct fastact_piecewise fastact_mish_slope_pieces = {
         },
     },
 };
-FASTACT_PIECEWISE_BACKWARD(mish_backward, mish_slope, through_zero, FASTACT_BEYOND)
+FASTACT_PIECEWISE_BACKWARD(mish_backward, mish_slope, through_zero, narrow_through_zero, FASTACT_BEYOND)

@@ -81,6 +81,9 @@ def kernels_of(level):
     names = sorted((f"{loop.name}_{dtype}" for loop in LOOPS for dtype in DTYPES), key=len, reverse=True)
 
     def name_of(symbol):
+        # what GCC moves out of the way is no part of a loop, though it is jumped to from there
+        if symbol.endswith(".cold"):
+            return None
         # GCC may append .isra or .constprop; Cython puts the module's name in front, with lengths between
         kernel = re.search(r"_([a-z_0-9]+_(?:float(?:32|64|16)|bfloat16))_kernel", symbol)
         return next((name for name in names if kernel.group(1).endswith(name)), None) if kernel else None

@@ -5,6 +5,7 @@ and looks up nothing.  That results do not depend on an element's place is in ``
 mixed so that some numbers of a chunk are outside and others not.
 """
 
+import importlib
 import importlib.util
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import assert_same_bits
+from cases import HALF_DTYPES, assert_same_bits
 from disassembly import LOOPS
 from kernel_calls import call_address
 
+import fastact
 from fastact import reference
 from fastact._kernels import base
 from fastact.backends import cython_kernels
@@ -113,6 +115,29 @@ def test_numbers_outside_keep_their_places(loop, count, share):
     alone = np.concatenate([results(loop, np.full(16, x[k]), grad=np.full(16, grad[k]))[:1] for k in range(count)])
     for in_place in (False, True):
         assert_same_bits(results(loop, x, grad=grad, in_place=in_place), alone)
+
+
+@EVERY_LOOP
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
+@pytest.mark.parametrize("count", [16, 48, CHUNK, 2 * CHUNK + 48])
+def test_numbers_of_16_bits_outside_keep_their_places(loop, dtype, count):
+    """All numbers of 16 bits are in ``test_accuracy.py``; here some of a chunk are outside, in place or not."""
+    name, direction = loop.name.split("_forward")[0], loop.name.rsplit("_", 1)[1]
+    function = getattr(fastact, name if direction == "forward" else loop.name)
+    random = np.random.default_rng(count)
+    x = random.normal(0, 6, count).astype(dtype)
+    x[random.random(count) < 0.1] = np.nan
+    grads = [random.normal(0, 1, count).astype(dtype)] if loop.chained else []
+    with fastact.use_backend("cython"):
+        alone = np.array([function(*(grad[k : k + 1] for grad in grads), x[k : k + 1])[0] for k in range(count)], dtype)
+        assert_same_bits(function(*grads, x), alone)
+        assert_same_bits(function(*grads, x, out=x), alone)
+
+
+def test_what_is_looked_up_is_known():
+    expected = {(loop.name, dtype) for loop in LOOKED_UP for dtype in ("float32", "float16", "bfloat16")}
+    assert importlib.import_module("fastact._kernels.avx512").looked_up() == expected
+    assert base.looked_up() == frozenset()
 
 
 def test_every_loop_has_a_table():

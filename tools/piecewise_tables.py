@@ -28,6 +28,14 @@ BEYOND = mpf(2) ** -18
 #: The greatest unit in the last place, relative to a number.
 ULP = 2.0**-23
 
+#: Kinds that will do for results of 16 bits.
+NARROW_KINDS = {
+    "steep_gate": "gate",
+    "multiple": "narrow_multiple",
+    "through_zero": "narrow_through_zero",
+    "gradient": "narrow_gradient",
+}
+
 Function = Callable[[Any], Any]
 
 
@@ -252,7 +260,8 @@ def text_of(table: Table) -> str:
     lines += ["    },", "};"]
     for loop, kind in table.loops.items():
         direction = loop.rsplit("_", 1)[1].upper()
-        lines.append(f"FASTACT_PIECEWISE_{direction}({loop}, {table.name}, {kind}, FASTACT_{table.ends})")
+        kinds = f"{kind}, {NARROW_KINDS.get(kind, kind)}"
+        lines.append(f"FASTACT_PIECEWISE_{direction}({loop}, {table.name}, {kinds}, FASTACT_{table.ends})")
     return "\n".join([*lines, ""])
 
 

@@ -111,6 +111,12 @@ def operations() -> dict[tuple[str, str], int]:
     return dict(module.operations()) if module else {}
 
 
+def looks_up(loop: str, dtype: str) -> bool:
+    """Whether the kernel that serves looks up what its formula computes, to within one bit."""
+    module = _choose()
+    return module is not None and (loop, dtype) in module.looked_up()
+
+
 def describe() -> str:
     """One line for people."""
     return f"compiled loops, {instruction_set()}"

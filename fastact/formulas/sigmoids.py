@@ -313,5 +313,5 @@ WIDENED_FORMS = {
     mish: widened_mish,
     mish_gradient: widened_mish_gradient,
 }
-#: Looked up with AVX-512 in float32, but for the tails: src_cy/piecewise.h.
+#: Looked up with AVX-512, but for the tails and float64: src_cy/piecewise.h.
 PIECEWISE = (sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient, mish, mish_gradient)

@@ -118,6 +118,9 @@ def _try_numba(results: dict[Subject, Result], measured: Any, deadline: Deadline
     """Compile and compare, as long as what the longest took is left."""
     longest = 0.0
     for subject, result in results.items():
+        if cython_kernels.looks_up(subject.loop, subject.dtype):
+            # Numba has the formula, with other bits: it may not serve
+            continue
         started = deadline.spent()
         if deadline.left() < longest * _LONGER:
             return
