@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastact import dispatch, reference
+from fastact import _core, dispatch, reference
 from fastact._kernels import base
 from fastact.backends import cython_kernels
 from fastact.catalogue import ACTIVATIONS, NON_NEGATIVE, POSITIVE
@@ -30,6 +30,7 @@ ROWS_AND_DIRECTIONS = [(row, direction) for row in ROWS for direction in row.dir
 #: What a direction is called in ``reference.py``.
 SUFFIX = {"forward": "", "backward": "_gradient", "backward_from_output": "_gradient_from_output"}
 DTYPES = ("float32", "float64")
+needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 #: What is computed in float32; bfloat16 where there is ml_dtypes, without which nobody has an array of it.
 HALF_DTYPES = ("float16",) if ml_dtypes is None else ("float16", "bfloat16")
 ALL_DTYPES = (*DTYPES, *HALF_DTYPES)

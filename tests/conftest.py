@@ -70,6 +70,15 @@ def dtype(request):
 
 
 @pytest.fixture
+def number_restored():
+    """Put the number of threads back, and where it came from."""
+    before, origin = fastact.get_num_threads(), fastact.threads.origin
+    yield
+    fastact.set_num_threads(before)
+    fastact.threads.origin = origin
+
+
+@pytest.fixture
 def two_threads():
     """Let two threads serve arrays of any size that is worth splitting at all, however many CPUs there are."""
     before = {function.name: function.parallel_from for function in fastact.dispatch.FUNCTIONS.values()}

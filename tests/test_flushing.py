@@ -6,14 +6,12 @@ a result in the normal range from an input in the normal range has the bits that
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, bits, call, first, parameter_sets
+from cases import ALL_DTYPES, FUNCTIONS, bits, call, first, needs_threads, parameter_sets
 from extremes import everything, patterns, smallest_normal
 from mxcsr import DEFAULT, FLUSHING, in_new_thread, needs_mxcsr, write_mxcsr
 
 import fastact
 from fastact import _core, dispatch
-
-needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 
 
 def with_subnormal_results(count):

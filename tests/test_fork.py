@@ -6,11 +6,12 @@ used threads before, in a fresh interpreter that is killed if it does not end.
 """
 
 import pytest
+from cases import needs_threads
 from interpreters import run_python
 
-from fastact import _core, dispatch
+from fastact import dispatch
 
-pytestmark = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
+pytestmark = needs_threads
 
 #: ``work`` computes an array with two threads, checks it and the threads; ``finished`` waits for a child's status.
 PRELUDE = """

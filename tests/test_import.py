@@ -1,9 +1,8 @@
 """``import fastact`` stays light: NumPy, the parts of the standard library that take no time, and no other package."""
 
 import pytest
+from cases import needs_threads
 from interpreters import run_python
-
-from fastact import _core
 
 #: Packages that are heavy, optional, or both; none is ours to import before it is asked for.
 FOREIGN = """
@@ -83,7 +82,7 @@ def test_star_import_brings_the_public_names():
         """)
 
 
-@pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
+@needs_threads
 def test_no_thread_is_started():
     run_python("""
         import os

@@ -4,21 +4,15 @@ import math
 import os
 
 import pytest
+from cases import needs_threads
 from interpreters import run_python
 
 import fastact
-from fastact import _core, threads
+from fastact import threads
 
-needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
 
-
-@pytest.fixture(autouse=True)
-def number_restored():
-    before, origin = fastact.get_num_threads(), threads.origin
-    yield
-    fastact.set_num_threads(before)
-    threads.origin = origin
+pytestmark = pytest.mark.usefixtures("number_restored")
 
 
 @needs_threads

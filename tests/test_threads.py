@@ -6,22 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, assert_same_bits, bits, call, inputs
+from cases import ALL_DTYPES, FUNCTIONS, assert_same_bits, bits, call, inputs, needs_threads
 
 import fastact
-from fastact import _core, dispatch, threads
+from fastact import dispatch
 
-needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 #: Several times the size from which any function uses threads.
 LARGE = 400_003
 
-
-@pytest.fixture(autouse=True)
-def number_restored():
-    before, origin = fastact.get_num_threads(), threads.origin
-    yield
-    fastact.set_num_threads(before)
-    threads.origin = origin
+pytestmark = pytest.mark.usefixtures("number_restored")
 
 
 def every_way(function, x):

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import bits, call, inputs
+from cases import bits, call, inputs, needs_threads
 from interpreters import run_python
 from tuned_tables import choice, content, import_with, parsed, store
 
@@ -379,7 +379,7 @@ def test_the_backend_of_the_environment_wins(cache_folder):
     )
 
 
-@pytest.mark.skipif(not fastact._core.built_with_threads(), reason="built without threads")
+@needs_threads
 @pytest.mark.parametrize("count, start, tasks", [(1, True, 1), (4, False, 1), (2, True, 2), (4, True, 4)])
 def test_threads_are_started(count, start, tasks):
     run_python(

@@ -7,12 +7,9 @@ come back, runs in an interpreter of its own.
 import sys
 
 import pytest
+from cases import needs_threads
 from extensions import needs_tasks
 from interpreters import run_python
-
-from fastact import _core
-
-needs_threads = pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
 
 COUNT_TASKS = """
 import os, threading

@@ -5,7 +5,8 @@ On an interval it is c0 + r (c1 + r (c2 + ...)) with r = b - t.  The place b is 
 numbers near the middle, for one at which the value and the slope are almost float32 numbers themselves: so c0 and c1
 are stored with hardly any error, and what is rounded afterwards is a small part of the result (Gal's accurate tables,
 ACM TOMS 17, 1991).  The further coefficients are near-minimax in relative error, by least squares on Chebyshev nodes
-whose weights move towards the largest error (Lawson).  Degrees were chosen so that a fit's error, which stands beside
+whose weights move towards the largest error (Lawson), in float64, unlike the few of coefficients.py: these 350 are fits
+of what c0 and c1 leave.  Degrees were chosen so that a fit's error, which stands beside
 it, stays below a tenth of a unit in the last place.
 """
 
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mpmath import cos, erfc, exp, findroot, log1p, mp, mpf, nstr, pi, sqrt, tanh, taylor
+from coefficients import chebyshev_nodes
+from mpmath import erfc, exp, findroot, log1p, mp, mpf, nstr, pi, sqrt, tanh, taylor
 
 mp.prec = 160
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "piecewise_tables.h"
@@ -192,7 +194,8 @@ def fitted(
 ) -> tuple[list[float], float]:
     """c2, c3, ... and the largest relative error."""
     low, high = low - BEYOND * abs(low), high + BEYOND * high
-    nodes = [(low + high) / 2 + (high - low) / 2 * cos(pi * (2 * k + 1) / 120) for k in range(60)]
+    # downwards: the last bits of a solution follow the order, and with them those of the stored coefficients
+    nodes = chebyshev_nodes(low, high, 60)[::-1]
     r = np.array([float(mpf(b) - t) for t in nodes])
     size = np.array([float(function(t)) for t in nodes])
     left = np.array([float(function(t) - mpf(c0) - mpf(c1) * (mpf(b) - t)) for t in nodes])
