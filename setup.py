@@ -107,7 +107,7 @@ def render(level: str) -> str:
             for dtype in DEFAULT_BEAT
             for beat, stride in passes(loop, level, dtype)
             # that of a kernel that is looked up is in piecewise_loops.h
-            if beat and not (loop.piecewise and dtype == "float32" and level == "avx512")
+            if beat and not (dtype in loop.piecewise and level == "avx512")
         },
         formulas="\n\n".join(
             lowering.lower(formulas, lowering.CythonDialect(precision)) for precision, formulas in needed.items()
@@ -145,7 +145,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
-                *(f"src_cy/{name}.h" for name in ("piecewise", "piecewise_loops", "piecewise_tables")),
+                *(f"src_cy/{name}.h" for name in ("piecewise", "piecewise_kinds", "piecewise_loops", "piecewise_tables")),
                 "fastact/include/fastact_primitives.h",
             ],
             # a formula that two loops call is left out of both of them, and with it their vectors, if GCC may choose

@@ -331,8 +331,8 @@ class Loop(NamedTuple):
     chained: bool
     #: Whether float32 is always computed in widened arithmetic.
     widened: bool
-    #: Whether it is looked up where AVX-512 is, but for float64: the formula has the tails, and everything elsewhere.
-    piecewise: bool
+    #: In which dtypes it is looked up where AVX-512 is: the formula has the tails, and everything elsewhere.
+    piecewise: tuple[str, ...]
 
     def precision(self, dtype: str, fused: bool = True) -> str:
         """In which precision a dtype is computed; without FMA, float32 is widened wherever FMA would be used."""
@@ -382,7 +382,11 @@ def loop_of(row: Activation, direction: str) -> Loop:
         arguments=", ".join(["x[i]"] + [f"{p.name}[i]" if p.per_channel else p.name for p in row.parameters]),
         chained=direction != "forward",
         widened=any(formula in getattr(family, "WIDENED", ()) for formula in formulas),
-        piecewise=formulas[0] in getattr(family, "PIECEWISE", ()),
+        piecewise=tuple(
+            dtype
+            for dtype in ("float32", "float64", *HALVES)
+            if formulas[0] in getattr(family, "PIECEWISE_FLOAT64" if dtype == "float64" else "PIECEWISE", ())
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-/* Kernels that look up (piecewise.h), for float32 and 16 bits: included by the kernels of AVX-512 alone.
+/* Kernels that look up (piecewise.h): included by the kernels of AVX-512 alone.
 
    The numbers outside of the intervals are set aside, given to the formula's own kernel at the end of a chunk, and what
    it gives is put into place.  Which of both serves a number depends on the number alone.  Every input of a step is
@@ -15,18 +15,17 @@
 #include "halves.h"
 #include "piecewise.h"
 
-/* Numbers of a chunk: what is kept of it fits the L1 cache beside input and output. */
+/* Numbers of a chunk: what is kept of it fits the L1 cache beside input and output, but for float64. */
 #define FASTACT_PIECEWISE_CHUNK 1024
-/* Two vectors at a time, whose chains run side by side.  One takes 3 to 20 % longer, four change nothing. */
-#define FASTACT_PIECEWISE_STRIDE 32
 
 /* Kernels of formulas, by what their arrays hold. */
 typedef void (*fastact_formula_float)(const float **inputs, float **outputs, ptrdiff_t count, const float *params);
+typedef void (*fastact_formula_double)(const double **inputs, double **outputs, ptrdiff_t count, const double *params);
 typedef void (*fastact_formula_uint16_t)(
     const uint16_t **inputs, uint16_t **outputs, ptrdiff_t count, const float *params);
 
 /* What is outside, until the end of a chunk, and how it comes back.  The formula takes sixteen at a time. */
-#define FASTACT_PIECEWISE_OUTSIDE(number)                                                                              \
+#define FASTACT_PIECEWISE_OUTSIDE(number, parameter)                                                                   \
     struct fastact_outside_##number {                                                                                  \
         number numbers[2][FASTACT_PIECEWISE_CHUNK + 16];                                                               \
         number results[FASTACT_PIECEWISE_CHUNK + 16];                                                                  \
@@ -34,7 +33,8 @@ typedef void (*fastact_formula_uint16_t)(
         int count;                                                                                                     \
     };                                                                                                                 \
     static __attribute__((noinline, cold)) void fastact_put_into_place_##number(                                       \
-        struct fastact_outside_##number *outside, number *out, fastact_formula_##number formula, const float *params)  \
+        struct fastact_outside_##number *outside, number *out, fastact_formula_##number formula,                       \
+        const parameter *params)                                                                                       \
     {                                                                                                                  \
         memset(outside->numbers[0] + outside->count, 0, 16 * sizeof(number));                                          \
         memset(outside->numbers[1] + outside->count, 0, 16 * sizeof(number));                                          \
@@ -44,45 +44,28 @@ typedef void (*fastact_formula_uint16_t)(
         for (int k = 0; k < outside->count; k++) out[outside->places[k]] = outside->results[k];                        \
         outside->count = 0;                                                                                            \
     }
-FASTACT_PIECEWISE_OUTSIDE(float)
-FASTACT_PIECEWISE_OUTSIDE(uint16_t)
+FASTACT_PIECEWISE_OUTSIDE(float, float)
+FASTACT_PIECEWISE_OUTSIDE(double, double)
+FASTACT_PIECEWISE_OUTSIDE(uint16_t, float)
 
-/* --- steps: one or two vectors from ``place`` on; ``start`` is where the chunk begins ----------------------------- */
+#define FASTACT_SINGLE(operation) _mm512_##operation##_ps
+#define FASTACT_DOUBLE(operation) _mm512_##operation##_pd
 
-static __attribute__((noinline, cold)) void fastact_set_aside_float(
-    struct fastact_outside_float *outside, __mmask16 which, fastact_lanes first, fastact_lanes second, int place)
-{
-    const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i places = _mm512_add_epi32(steps, _mm512_set1_epi32(place));
-    const int count = outside->count;
-    _mm512_storeu_ps(outside->numbers[0] + count, _mm512_maskz_compress_ps(which, first));
-    _mm512_storeu_ps(outside->numbers[1] + count, _mm512_maskz_compress_ps(which, second));
-    _mm512_storeu_si512(outside->places + count, _mm512_maskz_compress_epi32(which, places));
-    outside->count = count + __builtin_popcount(which);
-}
-
-FASTACT_PIECEWISE_INLINE void fastact_piecewise_step_float32(
-    const struct fastact_piecewise *pieces, fastact_piecewise_value value, enum fastact_ends ends, int is_chained,
-    const float *grad, const float *x, float *out, ptrdiff_t start, ptrdiff_t place, int vectors,
-    struct fastact_outside_float *outside)
-{
-    fastact_lanes given[2], factor[2], result[2];
-    __mmask16 is_outside[2];
-#pragma GCC unroll 2
-    for (int k = 0; k < vectors; k++) {
-        given[k] = _mm512_loadu_ps(x + place + 16 * k);
-        factor[k] = is_chained ? _mm512_loadu_ps(grad + place + 16 * k) : given[k];
-        is_outside[k] = fastact_is_outside(pieces, given[k], ends);
-        result[k] = value(pieces, given[k]);
-        if (is_chained) result[k] = _mm512_mul_ps(factor[k], result[k]);
+/* Of one vector, in one go: where many numbers are outside, one after the other takes up to half as long again. */
+#define FASTACT_PIECEWISE_SET_ASIDE(dtype, number, operation)                                                          \
+    static __attribute__((noinline, cold)) void fastact_set_aside_##number(struct fastact_outside_##number *outside,   \
+        unsigned which, fastact_lanes_##dtype first, fastact_lanes_##dtype second, int place)                          \
+    {                                                                                                                  \
+        const __m512i steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);                 \
+        const __m512i places = _mm512_add_epi32(steps, _mm512_set1_epi32(place));                                      \
+        const int count = outside->count;                                                                              \
+        operation(storeu)(outside->numbers[0] + count, operation(maskz_compress)(which, first));                       \
+        operation(storeu)(outside->numbers[1] + count, operation(maskz_compress)(which, second));                      \
+        _mm512_storeu_si512(outside->places + count, _mm512_maskz_compress_epi32(which, places));                      \
+        outside->count = count + __builtin_popcount(which);                                                            \
     }
-#pragma GCC unroll 2
-    for (int k = 0; k < vectors; k++) _mm512_storeu_ps(out + place + 16 * k, result[k]);
-    if (ends == FASTACT_NOWHERE) return;
-    if (__builtin_expect(_kortestz_mask16_u8(is_outside[0], is_outside[vectors - 1]), 1)) return;
-    for (int k = 0; k < vectors; k++)
-        fastact_set_aside_float(outside, is_outside[k], factor[k], given[k], (int)(place - start) + 16 * k);
-}
+FASTACT_PIECEWISE_SET_ASIDE(float32, float, FASTACT_SINGLE)
+FASTACT_PIECEWISE_SET_ASIDE(float64, double, FASTACT_DOUBLE)
 
 /* ``stride``: from one number of the vector to the next. */
 static __attribute__((noinline, cold)) void fastact_set_aside_uint16_t(
@@ -97,10 +80,39 @@ static __attribute__((noinline, cold)) void fastact_set_aside_uint16_t(
     }
 }
 
+/* --- steps: one or two vectors from ``place`` on, whose chains run side by side; ``start`` is where the chunk begins.
+   One at a time takes 3 to 20 % longer, four change nothing. ------------------------------------------------------- */
+
+#define FASTACT_PIECEWISE_NUMBERS_STEP(dtype, number, width, operation)                                                \
+    FASTACT_PIECEWISE_INLINE void fastact_piecewise_step_##dtype(                                                      \
+        fastact_pieces_##dtype pieces, fastact_piecewise_value_##dtype value, enum fastact_ends ends, int is_chained,  \
+        const number *grad, const number *x, number *out, ptrdiff_t start, ptrdiff_t place, int vectors,               \
+        struct fastact_outside_##number *outside)                                                                      \
+    {                                                                                                                  \
+        fastact_lanes_##dtype given[2], factor[2], result[2];                                                          \
+        unsigned is_outside[2];                                                                                        \
+        _Pragma("GCC unroll 2") for (int k = 0; k < vectors; k++)                                                      \
+        {                                                                                                              \
+            given[k] = operation(loadu)(x + place + width * k);                                                        \
+            factor[k] = is_chained ? operation(loadu)(grad + place + width * k) : given[k];                            \
+            is_outside[k] = fastact_is_outside_##dtype(pieces, given[k], ends);                                        \
+            result[k] = value(pieces, given[k]);                                                                       \
+            if (is_chained) result[k] = operation(mul)(factor[k], result[k]);                                          \
+        }                                                                                                              \
+        _Pragma("GCC unroll 2") for (int k = 0; k < vectors; k++)                                                      \
+            operation(storeu)(out + place + width * k, result[k]);                                                     \
+        if (ends == FASTACT_NOWHERE) return;                                                                           \
+        if (__builtin_expect((is_outside[0] | is_outside[vectors - 1]) == 0, 1)) return;                               \
+        for (int k = 0; k < vectors; k++)                                                                              \
+            fastact_set_aside_##number(outside, is_outside[k], factor[k], given[k], (int)(place - start) + width * k); \
+    }
+FASTACT_PIECEWISE_NUMBERS_STEP(float32, float, 16, FASTACT_SINGLE)
+FASTACT_PIECEWISE_NUMBERS_STEP(float64, double, 8, FASTACT_DOUBLE)
+
 /* ``pair_stride``: 2 where halves.h unpacks two vectors into even and odd numbers, 1 where it keeps their order. */
 #define FASTACT_PIECEWISE_HALVES_STEP(dtype, pair_stride)                                                              \
     FASTACT_PIECEWISE_INLINE void fastact_piecewise_step_##dtype(                                                      \
-        const struct fastact_piecewise *pieces, fastact_piecewise_value value, enum fastact_ends ends, int is_chained, \
+        fastact_pieces_float32 pieces, fastact_piecewise_value_float32 value, enum fastact_ends ends, int is_chained,  \
         const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t start, ptrdiff_t place, int vectors,         \
         struct fastact_outside_uint16_t *outside)                                                                      \
     {                                                                                                                  \
@@ -112,10 +124,10 @@ static __attribute__((noinline, cold)) void fastact_set_aside_uint16_t(
         if (is_chained && vectors == 1) fastact_unpack_##dtype(grad + place, factor[0]);                               \
         _Pragma("GCC unroll 2") for (int k = 0; k < vectors; k++)                                                      \
         {                                                                                                              \
-            const fastact_lanes number = _mm512_loadu_ps(given[k]);                                                    \
-            fastact_lanes found = value(pieces, number);                                                               \
+            const __m512 number = _mm512_loadu_ps(given[k]);                                                    \
+            __m512 found = value(pieces, number);                                                               \
             if (is_chained) found = _mm512_mul_ps(_mm512_loadu_ps(factor[k]), found);                                  \
-            is_outside[k] = fastact_is_outside(pieces, number, ends);                                                  \
+            is_outside[k] = fastact_is_outside_float32(pieces, number, ends);                                                  \
             _mm512_storeu_ps(result[k], found);                                                                        \
         }                                                                                                              \
         if (ends != FASTACT_NOWHERE                                                                                    \
@@ -134,11 +146,12 @@ FASTACT_PIECEWISE_HALVES_STEP(bfloat16, 2)
 
 /* --- loops: `is_chained` where the result is multiplied by `grad` ------------------------------------------------- */
 
-#define FASTACT_PIECEWISE_LOOP(dtype, number)                                                                          \
+/* ``computed``: what it is computed in.  The count is a multiple of 16, of two vectors in float64. */
+#define FASTACT_PIECEWISE_LOOP(dtype, number, computed, width, parameter)                                              \
     FASTACT_PIECEWISE_INLINE void fastact_piecewise_loop_##dtype(                                                      \
-        const struct fastact_piecewise *pieces, fastact_piecewise_value value, enum fastact_ends ends, int is_chained, \
-        const number *grad, const number *x, number *out, ptrdiff_t count, fastact_formula_##number formula,           \
-        const float *params)                                                                                           \
+        fastact_pieces_##computed pieces, fastact_piecewise_value_##computed value, enum fastact_ends ends,            \
+        int is_chained, const number *grad, const number *x, number *out, ptrdiff_t count,                             \
+        fastact_formula_##number formula, const parameter *params)                                                     \
     {                                                                                                                  \
         struct fastact_outside_##number outside;                                                                       \
         outside.count = 0;                                                                                             \
@@ -146,43 +159,49 @@ FASTACT_PIECEWISE_HALVES_STEP(bfloat16, 2)
         for (ptrdiff_t start = 0; start < count; start += FASTACT_PIECEWISE_CHUNK) {                                   \
             const ptrdiff_t end = count - start < FASTACT_PIECEWISE_CHUNK ? count : start + FASTACT_PIECEWISE_CHUNK;   \
             ptrdiff_t place = start;                                                                                   \
-            for (; place <= end - FASTACT_PIECEWISE_STRIDE; place += FASTACT_PIECEWISE_STRIDE)                         \
+            for (; place <= end - 2 * width; place += 2 * width)                                                       \
                 fastact_piecewise_step_##dtype(                                                                        \
                     pieces, value, ends, is_chained, grad, x, out, start, place, 2, &outside);                         \
-            if (place < end)                                                                                           \
+            if (width == 16 && place < end)                                                                            \
                 fastact_piecewise_step_##dtype(                                                                        \
                     pieces, value, ends, is_chained, grad, x, out, start, place, 1, &outside);                         \
             if (ends != FASTACT_NOWHERE && outside.count)                                                              \
                 fastact_put_into_place_##number(&outside, out + start, formula, params);                               \
         }                                                                                                              \
     }
-FASTACT_PIECEWISE_LOOP(float32, float)
-FASTACT_PIECEWISE_LOOP(float16, uint16_t)
-FASTACT_PIECEWISE_LOOP(bfloat16, uint16_t)
+FASTACT_PIECEWISE_LOOP(float32, float, float32, 16, float)
+FASTACT_PIECEWISE_LOOP(float64, double, float64, 8, double)
+FASTACT_PIECEWISE_LOOP(float16, uint16_t, float32, 16, float)
+FASTACT_PIECEWISE_LOOP(bfloat16, uint16_t, float32, 16, float)
 
 /* --- kernels, but for the formula's, for each dtype --------------------------------------------------------------- */
 
 /* What is below the last interval is nothing but zero in float16. */
 #define FASTACT_FLOAT16_ENDS(ends) ((ends) == FASTACT_BELOW ? FASTACT_NOWHERE : (ends))
 
-/* 16 bits may do with another kind. */
+/* 16 bits may do with another kind; float64 has tables of its own. */
 #define FASTACT_PIECEWISE_FORWARD(loop, table, kind, narrow_kind, ends)                                                \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, 0, NULL, inputs[0])                              \
-    FASTACT_PIECEWISE_KERNEL(                                                                                          \
-        loop, table, narrow_kind, FASTACT_FLOAT16_ENDS(ends), float16, uint16_t, 0, NULL, inputs[0])                   \
-    FASTACT_PIECEWISE_KERNEL(loop, table, narrow_kind, ends, bfloat16, uint16_t, 0, NULL, inputs[0])
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, float32, float, 0, NULL, inputs[0])              \
+    FASTACT_PIECEWISE_NARROW(loop, table, narrow_kind, ends, 0, NULL, inputs[0])
+#define FASTACT_PIECEWISE_FORWARD_FLOAT64(loop, table, kind, ends)                                                     \
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float64, double, float64, double, 0, NULL, inputs[0])
 /* The result is multiplied by the first input. */
 #define FASTACT_PIECEWISE_BACKWARD(loop, table, kind, narrow_kind, ends)                                               \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, 1, inputs[0], inputs[1])                         \
-    FASTACT_PIECEWISE_KERNEL(                                                                                          \
-        loop, table, narrow_kind, FASTACT_FLOAT16_ENDS(ends), float16, uint16_t, 1, inputs[0], inputs[1])              \
-    FASTACT_PIECEWISE_KERNEL(loop, table, narrow_kind, ends, bfloat16, uint16_t, 1, inputs[0], inputs[1])
-#define FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, dtype, number, is_chained, grad, x)                          \
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, float32, float, 1, inputs[0], inputs[1])         \
+    FASTACT_PIECEWISE_NARROW(loop, table, narrow_kind, ends, 1, inputs[0], inputs[1])
+#define FASTACT_PIECEWISE_BACKWARD_FLOAT64(loop, table, kind, ends)                                                    \
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
+#define FASTACT_PIECEWISE_NARROW(loop, table, kind, ends, is_chained, grad, x)                                         \
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, FASTACT_FLOAT16_ENDS(ends), float16, uint16_t, float32, float,         \
+        is_chained, grad, x)                                                                                           \
+    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)
+#define FASTACT_PIECEWISE_KERNEL(                                                                                      \
+    loop, table, kind, ends, dtype, number, computed, parameter, is_chained, grad, x)                                  \
     FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop##_##dtype(const number **inputs, number **outputs,          \
-        ptrdiff_t count, const float *params, fastact_formula_##number formula)                                        \
+        ptrdiff_t count, const parameter *params, fastact_formula_##number formula)                                    \
     {                                                                                                                  \
-        fastact_piecewise_loop_##dtype(&fastact_##table##_pieces, fastact_piecewise_##kind, ends, is_chained, grad, x, \
-            outputs[0], count, formula, params);                                                                       \
+        fastact_piecewise_loop_##dtype(&fastact_##table##_pieces_##computed, fastact_piecewise_##kind##_##computed,    \
+            ends, is_chained, grad, x, outputs[0], count, formula, params);                                            \
     }
 
 #include "piecewise_tables.h"

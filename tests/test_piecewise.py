@@ -1,8 +1,8 @@
 """Functions that are looked up where AVX-512 is (src_cy/piecewise.h): their intervals, their ends, what is outside.
 
-The truth is ``reference.py``; over all numbers, which takes minutes, it is the float64 kernel, which computes formulas
-and looks up nothing.  That results do not depend on an element's place is in ``test_bits.py`` as well; here places are
-mixed so that some numbers of a chunk are outside and others not.
+The truth is ``reference.py`` for float32 and MPFR for float64; over all numbers, which takes minutes, it is AVX2's
+float64 kernel, which computes formulas and looks up nothing.  That results do not depend on an element's place is in
+``test_bits.py`` as well; here places are mixed so that some numbers of a chunk are outside and others not.
 """
 
 import importlib
@@ -20,11 +20,18 @@ import fastact
 from fastact import reference
 from fastact._kernels import base
 from fastact.backends import cython_kernels
+from fastact.verification.multiprecision import ulp_error
+from fastact.verification.true_values import Subject, true_values
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ROOT / "src_cy" / "piecewise_tables.h"
 LOOKED_UP = [loop for loop in LOOPS if loop.piecewise]
 EVERY_LOOP = pytest.mark.parametrize("loop", LOOKED_UP, ids=lambda loop: loop.name)
+EVERY_KERNEL = pytest.mark.parametrize(
+    ("loop", "dtype"),
+    [(loop, dtype) for loop in LOOKED_UP for dtype in ("float32", "float64") if dtype in loop.piecewise],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 pytestmark = [
     pytest.mark.skipif("avx512" not in base.runnable(), reason="this machine does not run AVX-512"),
     pytest.mark.skipif(not HEADER.exists(), reason="needs the sources"),
@@ -33,87 +40,86 @@ pytestmark = [
 CHUNK = 1024
 
 
-def results(loop, x, dtype="float32", grad=None, in_place=False):
-    """What the AVX-512 kernel gives, with a gradient of ones."""
-    address = cython_kernels.kernels_of("avx512")[loop.name, dtype]
+def results(loop, x, dtype="float32", grad=None, in_place=False, level="avx512"):
+    """What a kernel gives, with a gradient of ones."""
+    address = cython_kernels.kernels_of(level)[loop.name, dtype]
     grads = [np.ones_like(x) if grad is None else grad] if loop.chained else []
-    return call_address(address, dtype, [*grads, x], 1, [], in_place=in_place)[0]
+    return call_address(address, dtype, [*grads, x], 1, [1.0] * len(loop.scalars), in_place=in_place)[0]
 
 
-def truth(loop, x):
-    name = loop.name.replace("_forward", "").replace("_backward", "_gradient")
+def errors(loop, x, got):
+    """Distances from the truth in units in the last place."""
+    name, direction = loop.name.rsplit("_", 1)
+    if x.dtype == np.float64:
+        return ulp_error(got, true_values(Subject(name, {"backward": "gradient"}.get(direction, direction), (1.0,) * len(loop.scalars)), x))
     with np.errstate(all="ignore"):
-        return getattr(reference, name)(x.astype(np.float64))
+        return distances(got, getattr(reference, name + "_gradient" * loop.chained)(x.astype(np.float64), *[1.0] * len(loop.scalars)))
 
 
-def errors(got, expected):
-    """Distances from float64 numbers in units in the last place of float32."""
+def distances(got, expected):
+    """Of float32 numbers from float64 ones."""
     unit = np.ldexp(1.0, np.maximum(np.frexp(expected)[1] - 24, -149))
     return np.abs(got.astype(np.float64) - expected) / unit
 
 
-def table_of(loop):
-    """The scalars and the first row of a loop's table, read from the header."""
+def table_of(loop, dtype):
+    """The scalars of a loop's table, read from the header."""
     text = HEADER.read_text(encoding="utf-8")
     name = re.search(rf"FASTACT_PIECEWISE_\w+\({loop.name}, (\w+),", text).group(1)
-    body = text[text.index(f"fastact_{name}_pieces = ") :]
+    body = text[text.index(f"fastact_{name}_pieces_{dtype} = ") :]
     body = body[: body.index("};")]
     return {key: float(value) for key, value in re.findall(r"\.(\w+) = ([-\d.e+]+)f?,", body)}
 
 
-def interval_ends(loop):
+def interval_ends(loop, dtype):
     """Numbers on both sides of every end of an interval, of the table's ends, and of what else is cut there."""
-    table = table_of(loop)
+    table = table_of(loop, dtype)
     linear, quadratic = table["linear"], table["quadratic"]
-    index = np.arange(0.5, 32)
+    index = np.arange(0.5, 32 if dtype == "float32" else 16)
     ends = index / linear if quadratic == 0 else (np.sqrt(linear**2 + 4 * quadratic * index) - linear) / 2 / quadratic
     places = [*ends, table["last"], table.get("least", 1.0), abs(table.get("zero", 1.0))]
-    around = np.array(places, np.float32)[:, None].view(np.int32) + np.arange(-200, 200)
-    around = around.astype(np.int32).ravel().view(np.float32)
+    # MPFR takes its time
+    reach, integer = (200, np.int32) if dtype == "float32" else (20, np.int64)
+    around = np.array(places, dtype)[:, None].view(integer) + np.arange(-reach, reach)
+    around = around.astype(integer).ravel().view(dtype)
     return np.concatenate([around, -around])
 
 
 def padded(x):
-    return np.concatenate([x, np.ones(-x.size % 16, np.float32)])
+    return np.concatenate([x, np.ones(-x.size % 16, x.dtype)])
 
 
-@EVERY_LOOP
-def test_beside_every_end_of_an_interval(loop):
-    x = padded(interval_ends(loop))
-    assert errors(results(loop, x), truth(loop, x)).max() <= 1
+@EVERY_KERNEL
+def test_beside_every_end_of_an_interval(loop, dtype):
+    x = padded(interval_ends(loop, dtype))
+    assert errors(loop, x, results(loop, x, dtype)).max() <= 1
 
 
-@EVERY_LOOP
+@EVERY_KERNEL
 @pytest.mark.parametrize("seed", range(3))
-def test_anywhere(loop, seed):
+def test_anywhere(loop, dtype, seed):
     random = np.random.default_rng(seed)
-    x = (random.normal(0, 1, 1 << 18) * 2.0 ** random.integers(-20, 7, 1 << 18)).astype(np.float32)
-    got, expected = results(loop, x), truth(loop, x)
-    assert errors(got, expected).max() <= 1
+    count = 1 << 18 if dtype == "float32" else 1 << 12
+    x = (random.normal(0, 1, count) * 2.0 ** random.integers(-20, 7, count)).astype(dtype)
+    got = results(loop, x, dtype)
+    assert errors(loop, x, got).max() <= 1
     # and beside a kernel that has nothing but the formula
-    formula = call_address(
-        cython_kernels.kernels_of("avx2")[loop.name, "float32"],
-        "float32",
-        [np.ones_like(x), x][not loop.chained :],
-        1,
-        [],
-    )[0]
-    np.testing.assert_array_max_ulp(got, formula, 1)
+    np.testing.assert_array_max_ulp(got, results(loop, x, dtype, level="avx2"), 1)
 
 
-@EVERY_LOOP
+@EVERY_KERNEL
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
 @pytest.mark.parametrize("count", [16, 32, 48, CHUNK, CHUNK + 16, 3 * CHUNK + 32])
-def test_numbers_outside_keep_their_places(loop, count, share):
+def test_numbers_outside_keep_their_places(loop, dtype, count, share):
     """Whatever stands beside it, in place or not: a number gives what it gives alone."""
     random = np.random.default_rng(count)
-    x = random.normal(0, 2, count).astype(np.float32)
+    x = random.normal(0, 2, count).astype(dtype)
     outside = random.random(count) < share
-    x[outside] = random.choice(np.array([-40, -20, 13, 50, -np.inf, np.inf, 1e-30, np.nan], np.float32), outside.sum())
-    grad = random.normal(0, 1, count).astype(np.float32)
-    alone = np.concatenate([results(loop, np.full(16, x[k]), grad=np.full(16, grad[k]))[:1] for k in range(count)])
+    x[outside] = random.choice(np.array([-40, -20, 13, 50, -np.inf, np.inf, 1e-30, np.nan], dtype), outside.sum())
+    grad = random.normal(0, 1, count).astype(dtype)
+    alone = [results(loop, np.full(16, x[k]), dtype, np.full(16, grad[k]))[:1] for k in range(count)]
     for in_place in (False, True):
-        assert_same_bits(results(loop, x, grad=grad, in_place=in_place), alone)
+        assert_same_bits(results(loop, x, dtype, grad, in_place), np.concatenate(alone))
 
 
 @EVERY_LOOP
@@ -134,14 +140,16 @@ def test_numbers_of_16_bits_outside_keep_their_places(loop, dtype, count):
 
 
 def test_what_is_looked_up_is_known():
-    expected = {(loop.name, dtype) for loop in LOOKED_UP for dtype in ("float32", "float16", "bfloat16")}
+    expected = {(loop.name, dtype) for loop in LOOKED_UP for dtype in loop.piecewise}
     assert importlib.import_module("fastact._kernels.avx512").looked_up() == expected
     assert base.looked_up() == frozenset()
 
 
 def test_every_loop_has_a_table():
-    loops = re.findall(r"FASTACT_PIECEWISE_\w+\((\w+),", HEADER.read_text(encoding="utf-8"))
-    assert sorted(loops) == sorted(loop.name for loop in LOOKED_UP)
+    found = re.findall(r"FASTACT_PIECEWISE_[A-Z]+(_FLOAT64)?\((\w+),", HEADER.read_text(encoding="utf-8"))
+    for suffix, dtypes in (("", {"float32", "float16", "bfloat16"}), ("_FLOAT64", {"float64"})):
+        expected = [loop.name for loop in LOOKED_UP if dtypes <= set(loop.piecewise)]
+        assert sorted(name for end, name in found if end == suffix) == sorted(expected)
 
 
 @pytest.mark.long
@@ -161,11 +169,11 @@ def test_all_numbers(loop):
         missing = np.isnan(x)
         with np.errstate(invalid="ignore"):  # which a signalling NaN is
             wide = x.astype(np.float64)
-        got, expected = results(loop, x), results(loop, wide, "float64")
+        got, expected = results(loop, x), results(loop, wide, "float64", level="avx2")
         assert np.array_equal(np.isnan(got), missing)
         infinite = np.isinf(expected) | missing
         assert np.array_equal(got[infinite & ~missing], expected[infinite & ~missing])
-        return errors(got[~infinite], expected[~infinite]).max(initial=0)
+        return distances(got[~infinite], expected[~infinite]).max(initial=0)
 
     with ThreadPoolExecutor(2) as pool:
         assert max(pool.map(worst, range(0, 1 << 32, 1 << 24))) <= 1

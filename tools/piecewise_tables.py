@@ -1,34 +1,37 @@
 """Makes ``src_cy/piecewise_tables.h``: the polynomials that ``src_cy/piecewise.h`` looks up.
 
-Run ``python tools/piecewise_tables.py`` (needs mpmath and numpy; two minutes).  Each function is cut into 32 intervals.
-On an interval it is c0 + r (c1 + r (c2 + ...)) with r = b - t.  The place b is looked for among thousands of float32
-numbers near the middle, for one at which the value and the slope are almost float32 numbers themselves: so c0 and c1
-are stored with hardly any error, and what is rounded afterwards is a small part of the result (Gal's accurate tables,
-ACM TOMS 17, 1991).  The further coefficients are near-minimax in relative error, by least squares on Chebyshev nodes
-whose weights move towards the largest error (Lawson), in float64, unlike the few of coefficients.py: these 350 are fits
-of what c0 and c1 leave.  Degrees were chosen so that a fit's error, which stands beside
-it, stays below a tenth of a unit in the last place.
+Run ``python tools/piecewise_tables.py`` (needs mpmath and numpy; two minutes).  Each function is cut into 32 intervals,
+into 16 for float64.  On an interval it is c0 + r (c1 + r (c2 + ...)) with r = b - t.  The place b is looked for among
+thousands of numbers near the middle, for one at which the value and the slope are almost numbers of the precision
+themselves: so c0 and c1 are stored with hardly any error, and what is rounded afterwards is a small part of the result
+(Gal's accurate tables, ACM TOMS 17, 1991).  The further coefficients are near-minimax in relative error.  For float32:
+least squares on Chebyshev nodes whose weights move towards the largest error (Lawson), in float64, unlike the few of
+coefficients.py: these 350 are fits of what c0 and c1 leave.  For float64: least squares on Chebyshev nodes as they are,
+in multiple precision, at half a degree more than the best.  Degrees were chosen so that a fit's error, which stands
+beside it, stays below a tenth of a unit in the last place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from coefficients import chebyshev_nodes
-from mpmath import erfc, exp, findroot, log1p, mp, mpf, nstr, pi, sqrt, tanh, taylor
+from mpmath import erfc, exp, findroot, log1p, lu_solve, matrix, mp, mpf, nstr, pi, sqrt, tanh, taylor
 
 mp.prec = 160
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "piecewise_tables.h"
-INTERVALS = 32
+Precision = Literal["float32", "float64"]
+TYPES = {"float32": np.float32, "float64": np.float64}
+INTERVALS = {"float32": 32, "float64": 16}
 #: Numbers tried for b, on either side of the middle, and which part of an interval's half they may take.
 CANDIDATES, SHARE = 20000, 0.08
 #: Where the index is rounded: an interval's ends are met a little beyond.
 BEYOND = mpf(2) ** -18
 #: The greatest unit in the last place, relative to a number.
-ULP = 2.0**-23
+ULP = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 #: Kinds that will do for results of 16 bits.
 NARROW_KINDS = {
@@ -36,20 +39,20 @@ NARROW_KINDS = {
     "multiple": "narrow_multiple",
     "through_zero": "narrow_through_zero",
     "gradient": "narrow_gradient",
+    "rising": "narrow_rising",
 }
+
+#: And for float64, whose intervals are wide.
+WIDE_KINDS = {"gate": "steep_gate"}
 
 Function = Callable[[Any], Any]
 
 
-class Table(NamedTuple):
-    """A function on 32 intervals: index = round(t (linear + t quadratic)), modulo 32."""
+class Cut(NamedTuple):
+    """How a function is cut into intervals: index = round(t (linear + t quadratic)), modulo their number."""
 
-    name: str
-    why: str
-    function: Function
-    #: What it serves, and how, in the words of piecewise.h: loop and kind.
-    loops: dict[str, str]
-    #: Which numbers are outside of it.
+    precision: Precision
+    #: Which numbers are outside.
     ends: str
     #: The largest |t|; from -t on if ``signed``.
     last: float
@@ -57,21 +60,31 @@ class Table(NamedTuple):
     #: Share of the index that grows with the square, at ``last``: intervals are narrow where the function is steep.
     bent: float = 0.0
     signed: bool = False
-    #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
-    zero: Any = None
-    #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
-    least: float = 0.0
-    #: Whether the first interval is about 0 exactly.
-    from_zero: bool = True
+    #: How many sums before the last are kept in two numbers: a function that changes much within an interval is less
+    #: than what is added.
+    sharp: int = 0
+    #: Where in an interval b is.  The sums' rests are exact if the function is nowhere more than twice what it is at b.
+    lean: float = 0.5
+
+    @property
+    def number(self) -> Any:
+        return TYPES[self.precision]
+
+    @property
+    def count(self) -> int:
+        return INTERVALS[self.precision]
+
+    @property
+    def steps(self) -> float:
+        return (self.count // 2 if self.signed else self.count) - 0.51
 
     @property
     def quadratic(self) -> float:
-        return float(np.float32(31.49 * self.bent / self.last**2))
+        return float(self.number(self.steps * self.bent / self.last**2))
 
     @property
     def linear(self) -> float:
-        steps = 15.49 if self.signed else 31.49
-        return float(np.float32((steps - self.quadratic * self.last**2) / self.last))
+        return float(self.number((self.steps - self.quadratic * self.last**2) / self.last))
 
     def edge(self, index: float) -> Any:
         """The t at which the index, not rounded, is this."""
@@ -79,6 +92,32 @@ class Table(NamedTuple):
         if not q:
             return mpf(index) / k
         return (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
+
+
+class Table(NamedTuple):
+    """A function, and how it is cut for each precision."""
+
+    name: str
+    why: str
+    function: Function
+    #: What it serves, and how, in the words of piecewise.h: loop and kind.
+    loops: dict[str, str]
+    cuts: tuple[Cut, ...]
+    #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
+    zero: Any = None
+    #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
+    least: dict[str, float] = {}  # noqa: RUF012
+    #: Whether b is 0 in the interval there, so that numbers near 0 are added as they are: nothing falls where it should
+    #: rise.
+    from_zero: bool = True
+
+
+def single(*values: Any, **further: Any) -> Cut:
+    return Cut("float32", *values, **further)
+
+
+def double(*values: Any, **further: Any) -> Cut:
+    return Cut("float64", *values, **further)
 
 
 def normal_tail(t: Any) -> Any:
@@ -127,7 +166,7 @@ def without_zero(function: Function, zero: Any) -> Function:
     """function(t) / (zero - t), continued to the zero."""
 
     def quotient(t: Any) -> Any:
-        if abs(t - zero) < mpf(2) ** -40:
+        if abs(t - zero) < mpf(2) ** -41:
             # as far from the zero as half of the digits reach: the two sides' mean is right to the square of that
             step = mpf(2) ** -40
             return (quotient(zero - step) + quotient(zero + step)) / 2
@@ -143,27 +182,45 @@ MISH_ZERO = findroot(mish_slope, mpf("-1.19"))
 
 TABLES = (
     Table("logistic", "1 / (1 + exp(t))", lambda t: logistic(-t),
-          {"sigmoid_forward": "complement", "silu_forward": "gate"}, "BEYOND", 12.0, 5),
+          {"sigmoid_forward": "complement", "silu_forward": "gate", "softplus_backward": "complement"},
+          (single("BEYOND", 12.0, 5),)),
     Table("normal", "(1 - erf(t / sqrt(2))) / 2", normal_tail,
-          {"gelu_forward": "steep_gate"}, "BELOW", 6.75, 7, bent=0.8),
+          {"gelu_forward": "steep_gate"},
+          (single("BELOW", 6.75, 7, bent=0.8), double("BEYOND", 6.75, 15, bent=0.8, sharp=2, lean=0.4))),
     Table("gelu_tanh", "1 / (1 + exp(z(t))), z the exponent of gelu_tanh", lambda t: logistic(-gelu_tanh_exponent(t)),
-          {"gelu_tanh_forward": "steep_gate"}, "BELOW", 6.0, 7, bent=0.8),
+          {"gelu_tanh_forward": "steep_gate"},
+          (single("BELOW", 6.0, 7, bent=0.8),)),
     Table("tanh", "tanh(t), less t in the first interval", tanh,
-          {"tanh_forward": "odd"}, "NOWHERE", 9.25, 5, bent=-0.8),
+          {"tanh_forward": "odd"},
+          (single("NOWHERE", 9.25, 5, bent=-0.8),)),
     Table("mish", "tanh(log(1 + exp(t)))", mish_gate,
-          {"mish_forward": "multiple"}, "BEYOND", 8.0, 7, signed=True, least=2.0**-90),
+          {"mish_forward": "multiple"},
+          (single("BEYOND", 8.0, 7, signed=True), double("BEYOND", 7.5, 16, signed=True, lean=0.4)),
+          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False),
     Table("logistic_slope", "exp(t) / (1 + exp(t))**2", lambda t: logistic(t) * logistic(-t),
-          {"sigmoid_backward": "even"}, "BEYOND", 11.0, 5),
+          {"sigmoid_backward": "even"},
+          (single("BEYOND", 11.0, 5),)),
     Table("tanh_slope", "1 - tanh(t)**2", lambda t: 4 * logistic(2 * t) * logistic(-2 * t),
-          {"tanh_backward": "even"}, "BEYOND", 8.0, 6),
+          {"tanh_backward": "even"},
+          (single("BEYOND", 8.0, 6),)),
     Table("silu_slope", "silu'(-t), its zero divided out", without_zero(silu_below, SILU_ZERO),
-          {"silu_backward": "gradient"}, "BEYOND", 11.5, 5, zero=SILU_ZERO, from_zero=False),
+          {"silu_backward": "gradient"},
+          (single("BEYOND", 11.5, 5), double("BEYOND", 10.5, 13, bent=-0.2, lean=0.6)), zero=SILU_ZERO, from_zero=False),
     Table("gelu_slope", "gelu'(-t), its zero divided out", without_zero(gelu_below, GELU_ZERO),
-          {"gelu_backward": "gradient"}, "BELOW", 6.75, 7, bent=0.8, zero=GELU_ZERO, from_zero=False),
+          {"gelu_backward": "gradient"},
+          (single("BELOW", 6.75, 7, bent=0.8), double("BEYOND", 6.75, 15, bent=0.8, sharp=2, lean=0.4)),
+          zero=GELU_ZERO, from_zero=False),
     Table("gelu_tanh_slope", "gelu_tanh'(-t), its zero divided out", without_zero(gelu_tanh_below, GELU_TANH_ZERO),
-          {"gelu_tanh_backward": "gradient"}, "BELOW", 5.75, 7, bent=0.9, zero=GELU_TANH_ZERO, from_zero=False),
+          {"gelu_tanh_backward": "gradient"},
+          (single("BELOW", 5.75, 7, bent=0.9), double("BEYOND", 5.75, 15, bent=0.8, sharp=2, lean=0.4)),
+          zero=GELU_TANH_ZERO, from_zero=False),
+    Table("softplus", "log(1 + exp(t))", lambda t: log1p(exp(t)),
+          {"softplus_forward": "rising"},
+          (single("BEYOND", 8.0, 6, signed=True), double("BEYOND", 7.5, 14, signed=True, lean=0.4))),
     Table("mish_slope", "mish'(t), its zero divided out", without_zero(mish_slope, MISH_ZERO),
-          {"mish_backward": "through_zero"}, "BEYOND", 8.0, 7, signed=True, zero=MISH_ZERO, from_zero=False),
+          {"mish_backward": "through_zero"},
+          (single("BEYOND", 8.0, 7, signed=True), double("BEYOND", 7.5, 17, signed=True, lean=0.4)),
+          zero=MISH_ZERO, from_zero=False),
 )  # fmt: skip
 
 
@@ -171,22 +228,22 @@ def long_double(value: Any) -> Any:
     return np.longdouble(nstr(value, 24))
 
 
-def place(function: Function, low: Any, high: Any) -> tuple[float, float, float]:
-    """b, c0 and c1: of the float32 numbers near the middle, the one whose value and slope are nearest to float32."""
-    middle = np.float32(float((low + high) / 2))
+def place(function: Function, cut: Cut, low: Any, high: Any) -> tuple[float, float, float]:
+    """b, c0 and c1: of the numbers near the middle, the one whose value and slope are nearest to numbers."""
+    middle = cut.number(float(low + (high - low) * cut.lean))
     series = [long_double(c) for c in taylor(function, mpf(float(middle)), 12)]
     reach = float(high - low) / 2 * SHARE
     steps = np.arange(-CANDIDATES, CANDIDATES + 1) * max(float(np.spacing(middle)), reach / CANDIDATES)
-    candidates = (np.float64(middle) + steps).astype(np.float32)
+    candidates = (np.float64(middle) + steps).astype(cut.number)
     candidates = candidates[np.abs(candidates.astype(np.float64) - float(middle)) <= reach]
     d = candidates.astype(np.longdouble) - np.longdouble(middle)
     value = sum((c * d**k for k, c in enumerate(series)), np.longdouble(0))
     slope = -sum((k * c * d ** (k - 1) for k, c in enumerate(series) if k), np.longdouble(0))
-    value_error = np.abs(value.astype(np.float32) - value) / np.abs(value)
+    value_error = np.abs(value.astype(cut.number) - value) / np.abs(value)
     # a slope's error reaches the result in proportion to what the slope contributes
-    slope_error = np.abs(slope.astype(np.float32) - slope) * float(high - low) / 2 / np.abs(value)
+    slope_error = np.abs(slope.astype(cut.number) - slope) * float(high - low) / 2 / np.abs(value)
     best = int(np.argmin(value_error + slope_error))
-    return tuple(float(x[best].astype(np.float32)) for x in (candidates, value, slope))  # type: ignore[return-value]
+    return tuple(float(x[best].astype(cut.number)) for x in (candidates, value, slope))  # type: ignore[return-value]
 
 
 def fitted(
@@ -214,64 +271,110 @@ def fitted(
     return best
 
 
-def rows_of(table: Table) -> tuple[np.ndarray[Any, Any], float]:
+def fitted_precisely(
+    function: Function, low: Any, high: Any, degree: int, b: float, c0: float, c1: float
+) -> tuple[list[float], float]:
+    """The same for float64."""
+    low, high = low - BEYOND * abs(low), high + BEYOND * high
+    scale = (high - low) / 2
+    rows = []
+    for t in chebyshev_nodes(low, high, 3 * degree):
+        value, r = function(t), mpf(b) - t
+        rows.append([(r / scale) ** k / value for k in range(2, degree + 1)] + [(value - c0 - c1 * r) / value])
+    columns = list(zip(*rows, strict=True))
+    products = [[sum(x * y for x, y in zip(u, v, strict=True)) for v in columns] for u in columns[:-1]]
+    numbers: list[float] = []
+    for k in range(degree - 1):
+        # each takes over what the rounding of those before it has cost
+        kept = [mpf(n) * scale ** (j + 2) for j, n in enumerate(numbers)]
+        left = [row[-1] - sum((n * x for n, x in zip(kept, row, strict=False)), mpf(0)) for row in products[k:]]
+        solution = lu_solve(matrix([row[k:-1] for row in products[k:]]), matrix(left))
+        numbers.append(float(solution[0] / scale ** (k + 2)))
+    kept = [mpf(n) * scale ** (j + 2) for j, n in enumerate(numbers)]
+    errors = [abs(sum(n * x for n, x in zip(kept, row, strict=False)) - row[-1]) for row in rows]
+    return numbers, float(max(errors))
+
+
+def rows_of(table: Table, cut: Cut) -> tuple[np.ndarray[Any, Any], float]:
     """The rows b, c0, c1, ... and the largest relative error of a fit."""
-    rows = np.zeros((table.degree + 2, INTERVALS), np.float32)
+    rows = np.zeros((cut.degree + 2, cut.count), cut.number)
     worst = 0.0
-    first = -(INTERVALS // 2) + 1 if table.signed else 0
-    for index in range(first, first + INTERVALS - table.signed):
-        low, high = table.edge(index - 0.5), table.edge(index + 0.5)
-        if index == 0 and not table.signed:
+    first = -(cut.count // 2) + 1 if cut.signed else 0
+    for index in range(first, first + cut.count - cut.signed):
+        low, high = cut.edge(index - 0.5), cut.edge(index + 0.5)
+        if index == 0 and not cut.signed:
             low = mpf(0)
-        if index == 0 and table.from_zero and not table.signed:
+        if index == 0 and table.from_zero:
             value, slope = taylor(table.function, mpf(0), 1)
-            b, c0, c1 = 0.0, float(value), -float(np.float32(float(slope)))
+            b, c0, c1 = 0.0, float(value), -float(cut.number(float(slope)))
         else:
-            b, c0, c1 = place(table.function, low, high)
-        further, error = fitted(table.function, low, high, table.degree, b, c0, c1)
+            b, c0, c1 = place(table.function, cut, low, high)
+        fit = fitted if cut.precision == "float32" else fitted_precisely
+        further, error = fit(table.function, low, high, cut.degree, b, c0, c1)
         # what stands there is 1: t itself is added
         c1 += index == 0 and c0 == 0.0
-        rows[:, index % INTERVALS] = [b, c0, c1, *further]
+        rows[:, index % cut.count] = [b, c0, c1, *further]
         worst = max(worst, error)
     return rows, worst
 
 
-def c_number(value: float) -> str:
+def rest_of_zero(table: Table, number: Any, high: Any) -> float:
+    """What ``high`` leaves out of the zero, to the bit that serves the number beside it best.
+
+    That one is the product of this and of the function, both rounded; to all others the last bits are nothing.
+    """
+    zero, step = table.zero, mpf(2) ** -20
+    rest = zero - mpf(float(high))
+    slope = (table.function(zero + step) - table.function(zero - step)) / (2 * step)
+    value = table.function(zero) - rest * slope
+    rounded = number(float(value))
+    near = number(float(rest)) + np.arange(-2, 3, dtype=number) * np.spacing(number(float(rest)))
+    return float(min(near, key=lambda candidate: abs(mpf(float(candidate * rounded)) - rest * value)))
+
+
+def c_number(cut: Cut, value: float) -> str:
+    if cut.precision == "float64":
+        return repr(value)
     text = f"{value:.9g}"
     return (text if "." in text or "e" in text else text + ".0") + "f"
 
 
-def text_of(table: Table) -> str:
-    rows, worst = rows_of(table)
-    print(f"{table.name:16} degree {table.degree}, largest error of a fit {worst / ULP * 2:.3f} ulp")
-    scalars = {"linear": table.linear, "quadratic": table.quadratic, "last": table.last}
+def text_of(table: Table, cut: Cut) -> str:
+    rows, worst = rows_of(table, cut)
+    error = f"{worst / ULP[cut.precision] * 2:.3f}"
+    print(f"{table.name:16} {cut.precision} degree {cut.degree}, largest error of a fit {error} ulp")
+    scalars = {"linear": cut.linear, "quadratic": cut.quadratic, "last": cut.last}
     if table.least:
-        scalars["least"] = table.least
+        scalars["least"] = table.least[cut.precision]
     if table.zero is not None:
-        high = float(np.float32(float(table.zero)))
-        scalars |= {"zero": high, "zero_rest": float(np.float32(float(table.zero - mpf(high))))}
-    lines = [f"/* {table.why}; largest error of a fit {worst / ULP * 2:.3f} units in the last place */"]
-    lines += [f"static const struct fastact_piecewise fastact_{table.name}_pieces = {{"]
-    lines += [f"    .degree = {table.degree},"]
-    lines += [f"    .{name} = {c_number(value)}," for name, value in scalars.items()]
+        high = cut.number(float(table.zero))
+        scalars |= {"zero": float(high), "zero_rest": rest_of_zero(table, cut.number, high)}
+    lines = [f"/* {table.why}; largest error of a fit {error} units in the last place */"]
+    lines += [f"static const struct fastact_piecewise_{cut.precision} fastact_{table.name}_pieces_{cut.precision} = {{"]
+    lines += [f"    .degree = {cut.degree},", f"    .sharp = {cut.sharp},"]
+    lines += [f"    .{name} = {c_number(cut, value)}," for name, value in scalars.items()]
     lines += ["    .rows = {"]
+    in_line = 6 if cut.precision == "float32" else 4
     for row in rows:
-        numbers = [c_number(float(x)) for x in row]
+        numbers = [c_number(cut, float(x)) for x in row]
         lines += ["        {"]
-        lines += [f"            {', '.join(numbers[k : k + 6])}," for k in range(0, INTERVALS, 6)]
+        lines += [f"            {', '.join(numbers[k : k + in_line])}," for k in range(0, cut.count, in_line)]
         lines += ["        },"]
     lines += ["    },", "};"]
     for loop, kind in table.loops.items():
         direction = loop.rsplit("_", 1)[1].upper()
-        kinds = f"{kind}, {NARROW_KINDS.get(kind, kind)}"
-        lines.append(f"FASTACT_PIECEWISE_{direction}({loop}, {table.name}, {kinds}, FASTACT_{table.ends})")
+        if cut.precision == "float32":
+            kinds = f"{kind}, {NARROW_KINDS.get(kind, kind)}"
+        else:
+            direction, kinds = f"{direction}_FLOAT64", WIDE_KINDS.get(kind, kind)
+        lines.append(f"FASTACT_PIECEWISE_{direction}({loop}, {table.name}, {kinds}, FASTACT_{cut.ends})")
     return "\n".join([*lines, ""])
 
 
 def text() -> str:
     """The whole header."""
     head = "/* Generated by tools/piecewise_tables.py; not to be edited.  What the numbers are: piecewise.h. */\n\n"
-    return head + "\n".join(text_of(table) for table in TABLES)
+    return head + "\n".join(text_of(table, cut) for table in TABLES for cut in table.cuts)
 
 
 if __name__ == "__main__":

@@ -102,3 +102,6 @@ def softplus_gradient_from_output(y, beta):
 #: and softplus falls here and there where it should rise.
 WIDENED = (softplus, softplus_gradient_from_output)
 WIDENED_FORMS = {softplus: widened_softplus}
+#: Looked up with AVX-512 where the parameter is 1, but for the tails: src_cy/piecewise.h.
+PIECEWISE = (softplus, softplus_gradient)
+PIECEWISE_FLOAT64 = (softplus,)
