@@ -145,7 +145,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
-                *(f"src_cy/{name}.h" for name in ("piecewise", "piecewise_kinds", "piecewise_loops", "piecewise_tables")),
+                *(f"src_cy/piecewise{part}.h" for part in ("", "_kinds", "_loops", "_tables")),
                 "fastact/include/fastact_primitives.h",
             ],
             # a formula that two loops call is left out of both of them, and with it their vectors, if GCC may choose

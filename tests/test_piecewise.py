@@ -49,11 +49,13 @@ def results(loop, x, dtype="float32", grad=None, in_place=False, level="avx512")
 
 def errors(loop, x, got):
     """Distances from the truth in units in the last place."""
-    name, direction = loop.name.rsplit("_", 1)
+    name, params = loop.name.rsplit("_", 1)[0], (1.0,) * len(loop.scalars)
     if x.dtype == np.float64:
-        return ulp_error(got, true_values(Subject(name, {"backward": "gradient"}.get(direction, direction), (1.0,) * len(loop.scalars)), x))
+        kind = "gradient" if loop.chained else "forward"
+        return ulp_error(got, true_values(Subject(name, kind, params), x))
     with np.errstate(all="ignore"):
-        return distances(got, getattr(reference, name + "_gradient" * loop.chained)(x.astype(np.float64), *[1.0] * len(loop.scalars)))
+        function = getattr(reference, name + "_gradient" * loop.chained)
+        return distances(got, function(x.astype(np.float64), *params))
 
 
 def distances(got, expected):

@@ -513,7 +513,7 @@ def test_saving_replaces_what_was_measured_and_keeps_the_rest(tmp_path, capsys):
     assert len(certificate.load(path)["records"]) == 3
 
 
-def test_saving_a_quick_sweep_of_some_targets_leaves_what_was_measured_on_more_numbers(tmp_path):
+def test_saving_a_sweep_of_some_targets_leaves_what_was_measured_of_others_on_as_many_numbers(tmp_path):
     path = tmp_path / "certificate.json"
     head = {"function": "tanh", "parameters": {}, "dtype": "float32", "limit": 1.0, "peers": {}}
     figures = {"ulp": 0.5, "at": ["1.0", "0x1p+0"], "result": "0x1p+0", "not_rounded": 7, "steps": 1, "digest": "d"}
@@ -537,9 +537,13 @@ def test_saving_a_quick_sweep_of_some_targets_leaves_what_was_measured_on_more_n
     assert record["differences"] == {"base avx2": 0}
     assert record["failures"] == ["base: is wrong, too", "avx512: falls"]
     assert record["monotone"] is False
-    # all targets anew, or as many numbers: nothing of the former stays
-    for newer in ({**quick, "targets": dense["targets"]}, {**quick, "stride": 1}):
-        certificate.save(path, [dense])
+    certificate.save(path, [dense])
+    (record,) = certificate.save(path, [{**quick, "stride": 1, "points": 1 << 32}])["records"]
+    assert record["targets"]["base"] == figures
+    assert record["targets"]["avx512"]["stride"] == 1
+    # all targets anew, or more numbers: nothing of the former stays
+    for former, newer in ((dense, {**quick, "targets": dense["targets"]}), ({**dense, "stride": 9000}, quick)):
+        certificate.save(path, [former])
         assert certificate.save(path, [newer])["records"] == [newer]
 
 

@@ -225,8 +225,8 @@ def save(path: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _beside(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, Any]:
-    """The record; or the one before, if it is of more numbers and more targets, with the new figures of these."""
-    if before is None or not (before["stride"] or 0) < (record["stride"] or 0):
+    """The record; or the one before, if it is of as many numbers and more targets, with the new figures of these."""
+    if before is None or (before["stride"] or 0) > (record["stride"] or 0) or before["points"] < record["points"]:
         return record
     if not set(record["targets"]) < set(before["targets"]):
         return record
