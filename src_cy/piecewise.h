@@ -2,8 +2,8 @@
    formula.
 
    One instruction picks 16 coefficients out of 32, or 8 out of 16 in float64.  So a function that is cut into as many
-   intervals costs a polynomial of degree 5 to 7, 12 to 16 in float64, and as many permutations: 25 instructions for 16
-   numbers, where a formula in extended precision takes 70 to 150, and 45 for 8, where it takes 50 to 350.  On an
+   intervals costs a polynomial of degree 5 to 7, 13 to 17 in float64, and as many permutations: about 30 instructions
+   for 16 numbers, where a formula in extended precision takes 70 to 150, and 70 for 8, where it takes 120 to 350.  On an
    interval
 
        function(t) = c0 + r (c1 + r (c2 + ...)),    r = b - t.
@@ -54,7 +54,7 @@ enum fastact_ends { FASTACT_BEYOND, FASTACT_BELOW, FASTACT_NOWHERE };
 #define FASTACT_COMPARE _mm512_cmp_pd_mask
 #define FASTACT_IS_FIRST(index) _mm512_testn_epi64_mask(index, _mm512_set1_epi64(15))
 #define FASTACT_INTERVALS 16
-#define FASTACT_ROWS 21
+#define FASTACT_ROWS 19
 /* 1.5 * 2**52 */
 #define FASTACT_TO_INTEGER 6755399441055744.0
 #define FASTACT_CHAINS 2

@@ -80,7 +80,7 @@ FASTACT_PIECEWISE_INLINE void FASTACT_OF(two_numbers)(
     FASTACT_LANES leading, r, slope, slope_rest;
     FASTACT_OF(look_up_slope)(pieces, t, &leading, &r, &slope, &slope_rest);
     if (pieces->sharp) {
-        /* what is added may be more than half of the leading number, and their sum of the same size as the rest then */
+        /* where what is added takes more than half of the leading number away, leading - sum is no number any more */
         const FASTACT_LANES added = FASTACT_DO(mul)(r, slope);
         const FASTACT_LANES added_rest = FASTACT_DO(fmadd)(r, slope_rest, FASTACT_DO(fmsub)(r, slope, added));
         *sum = FASTACT_DO(add)(leading, added);
