@@ -3,8 +3,8 @@
 
    One instruction picks 16 coefficients out of 32, or 8 out of 16 in float64.  So a function that is cut into as many
    intervals costs a polynomial of degree 5 to 7, 13 to 17 in float64, and as many permutations: about 30 instructions
-   for 16 numbers, where a formula in extended precision takes 70 to 150, and 70 for 8, where it takes 120 to 350.  On an
-   interval
+   for 16 numbers, where a formula in extended precision takes 70 to 150, and 70 for 8, where it takes 120 to 350.  On
+   an interval
 
        function(t) = c0 + r (c1 + r (c2 + ...)),    r = b - t.
 

@@ -15,7 +15,7 @@
 #include "halves.h"
 #include "piecewise.h"
 
-/* Numbers of a chunk: what is kept of it fits the L1 cache beside input and output, but for float64. */
+/* Numbers of a chunk: what is kept of it fits the L1 cache beside input and output, in float64 the L2 cache. */
 #define FASTACT_PIECEWISE_CHUNK 1024
 
 /* Kernels of formulas, by what their arrays hold. */
@@ -124,10 +124,10 @@ FASTACT_PIECEWISE_NUMBERS_STEP(float64, double, 8, FASTACT_DOUBLE)
         if (is_chained && vectors == 1) fastact_unpack_##dtype(grad + place, factor[0]);                               \
         _Pragma("GCC unroll 2") for (int k = 0; k < vectors; k++)                                                      \
         {                                                                                                              \
-            const __m512 number = _mm512_loadu_ps(given[k]);                                                    \
-            __m512 found = value(pieces, number);                                                               \
+            const __m512 number = _mm512_loadu_ps(given[k]);                                                           \
+            __m512 found = value(pieces, number);                                                                      \
             if (is_chained) found = _mm512_mul_ps(_mm512_loadu_ps(factor[k]), found);                                  \
-            is_outside[k] = fastact_is_outside_float32(pieces, number, ends);                                                  \
+            is_outside[k] = fastact_is_outside_float32(pieces, number, ends);                                          \
             _mm512_storeu_ps(result[k], found);                                                                        \
         }                                                                                                              \
         if (ends != FASTACT_NOWHERE                                                                                    \

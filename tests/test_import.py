@@ -93,17 +93,26 @@ def test_no_thread_is_started():
 
 
 def test_time():
-    """The best of several imports, in CPU time, so that a busy machine does not fail it."""
+    """The best of several imports, in CPU time, so that a busy machine does not fail it.
+
+    A core whose other half is busy, or whose host takes time away, makes everything take three times as long, NumPy's
+    import before it as well, which takes 0.12 s where fastact takes 0.02.
+    """
     script = """
         import time
-        import numpy
         start = time.process_time()
+        import numpy
+        between = time.process_time()
         import fastact
-        print(time.process_time() - start)
+        print(between - start, time.process_time() - between)
         """
-    seconds = []
+    tried = []
     for _ in range(8):
-        seconds.append(float(run_python(script)))
-        if seconds[-1] <= LIMIT:
+        numpy, own = map(float, run_python(script).split())
+        if own <= max(LIMIT, numpy / 3):
             return
-    pytest.fail(f"import fastact takes {min(seconds):.3f} s beyond NumPy's; at most {LIMIT} s are allowed")
+        tried.append((own, numpy))
+    own, numpy = min(tried)
+    pytest.fail(
+        f"import fastact takes {own:.3f} s beyond NumPy's {numpy:.3f}; at most {LIMIT} s or a third of that is allowed"
+    )
