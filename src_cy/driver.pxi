@@ -200,11 +200,18 @@ cdef inline void run_part(const Kernel *kernel, const Entry *entry, int kind, ch
         run_range(kernel, entry, kind, data, steps, start, stop, params)
 
 
+cdef inline bint is_lengthy(const Entry *entry, Py_ssize_t n, Py_ssize_t parallel_from) noexcept nogil:
+    """Whether so many elements are worth waking a thread for that has slept for long.
+
+    Beyond the caches, where so many elements are, those that wait for memory take twice as long as in them.
+    """
+    return n * (2 if entry.memory_bound else 1) // LENGTHY_THRESHOLDS >= parallel_from
+
+
 cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     """Let several threads do the job; returns how many could take part, 1 if it is still to be done."""
     # at least half the threshold for each thread, or its share is not worth waking it
     cdef Py_ssize_t threads = min(<Py_ssize_t> job.threads, 2 * job.n // parallel_from)
-    cdef bint lengthy
     # more chunks than threads, so that a thread that comes late or is slow costs little, but none so small that
     # claiming it shows
     cdef Py_ssize_t shortest = max(<Py_ssize_t> 512, parallel_from // CHUNKS_PER_THRESHOLD)
@@ -217,9 +224,7 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     # a multiple of the widest cache line, so that two threads do not write to one
     job.length = ((job.n + chunks - 1) // chunks + 511) & ~<Py_ssize_t> 511
     chunks = (job.n + job.length - 1) // job.length
-    # beyond the caches, where so many elements are, those that wait for memory take twice as long as in them
-    lengthy = job.n * (2 if job.entry.memory_bound else 1) // LENGTHY_THRESHOLDS >= parallel_from
-    return pool_run(run_chunk, job, <int> chunks, <int> threads, lengthy)
+    return pool_run(run_chunk, job, <int> chunks, <int> threads, is_lengthy(job.entry, job.n, parallel_from))
 
 
 cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t n,

@@ -96,7 +96,7 @@ def test_time():
     """The best of several imports, in CPU time, so that a busy machine does not fail it.
 
     A core whose other half is busy, or whose host takes time away, makes everything take three times as long, NumPy's
-    import before it as well, which takes 0.12 s where fastact takes 0.02.
+    import before it as well, which takes 0.12 s where fastact takes 0.02: at the usual speed the limit is LIMIT.
     """
     script = """
         import time
@@ -109,10 +109,9 @@ def test_time():
     tried = []
     for _ in range(8):
         numpy, own = map(float, run_python(script).split())
-        if own <= max(LIMIT, numpy / 3):
+        if own <= max(LIMIT, numpy / 4):
             return
         tried.append((own, numpy))
     own, numpy = min(tried)
-    pytest.fail(
-        f"import fastact takes {own:.3f} s beyond NumPy's {numpy:.3f}; at most {LIMIT} s or a third of that is allowed"
-    )
+    allowed = max(LIMIT, numpy / 4)
+    pytest.fail(f"import fastact takes {own:.3f} s beyond NumPy's {numpy:.3f}; at most {allowed:.3f} s are allowed")

@@ -60,7 +60,7 @@ def draw(results: Sequence[tuple[Task, Measurement]], path: Path) -> None:
             legend.setdefault(label, line)
     figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=4)
     figure.supxlabel("x: every binade of both signs has the same width", fontsize="medium")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
