@@ -86,7 +86,7 @@ def render(level: str) -> str:
     """Write the kernels of one instruction set as Cython; the module name must differ for each."""
     floors = lower_floors()
     lowering = floors.lowering
-    loops = [lowering.loop_of(row, direction) for row in floors.catalogue.ACTIVATIONS for direction in row.directions]
+    loops = [loop for row in floors.catalogue.ACTIVATIONS for loop in lowering.loops_of(row)]
     # x86-64 without AVX2 has no FMA; 64-bit CPUs of other makes do
     fused = not (IS_X86 and level == "base")
     needed: dict[str, list[object]] = {}

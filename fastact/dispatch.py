@@ -195,6 +195,12 @@ def _address(backend: str, loop: str, dtype: str) -> int | None:
     return address
 
 
+def _enter(function: _core.ElementwiseFunction, backend: str, kind: int, address: int) -> None:
+    """Put a backend's kernel of one dtype into the table."""
+    uniform = cython_kernels.uniform_kernel(_loop(function), DTYPES[kind]) if backend == "cython" else 0
+    function.supply(BACKENDS.index(backend), kind, address, _MODULES[backend].DISTINCT, uniform)
+
+
 def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
     """Fill a gap in the kernel table: the first backend in order that can supply this kernel does."""
     kind = DTYPES.index(dtype)
@@ -204,7 +210,7 @@ def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
                 continue
             address = _address(name, _loop(function), dtype)
             if address is not None:
-                function.supply(BACKENDS.index(name), kind, address, _MODULES[name].DISTINCT)
+                _enter(function, name, kind, address)
                 function.activate(BACKENDS.index(name), kind)
                 return
         raise RuntimeError(f"no backend can serve {_loop(function)} {dtype}: {_failed}")
@@ -233,7 +239,7 @@ def supply(function: _core.ElementwiseFunction, dtype: str, backend: str) -> boo
     if address is None:
         return False
     with _lock:
-        function.supply(BACKENDS.index(backend), DTYPES.index(dtype), address, _MODULES[backend].DISTINCT)
+        _enter(function, backend, DTYPES.index(dtype), address)
     return True
 
 
@@ -259,8 +265,7 @@ def _supply_compiled() -> None:
     if cython_kernels.unavailable() is None:
         for function in FUNCTIONS.values():
             for kind, dtype in enumerate(DTYPES):
-                address = cython_kernels.kernel(_loop(function), dtype)
-                function.supply(0, kind, address, cython_kernels.DISTINCT)
+                _enter(function, "cython", kind, cython_kernels.kernel(_loop(function), dtype))
         for dtype, addresses in cython_kernels.conversions().items():
             _core.supply_conversions(DTYPES.index(dtype), *addresses)
 

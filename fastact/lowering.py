@@ -390,6 +390,25 @@ def loop_of(row: Activation, direction: str) -> Loop:
     )
 
 
+def uniform_loop_of(row: Activation, direction: str) -> Loop:
+    """The loop where the per-channel operand has one value, for a row or for all: a scalar, after the parameters."""
+    loop = loop_of(row, direction)
+    operands = tuple(parameter.name for parameter in row.operands)
+    return loop._replace(
+        name=f"{loop.name}_uniform",
+        # operands are the last arrays: the others keep their places
+        arrays=loop.arrays[: -len(operands)],
+        scalars=loop.scalars + operands,
+        arguments=", ".join(["x[i]", *(parameter.name for parameter in row.parameters)]),
+    )
+
+
+def loops_of(row: Activation) -> list[Loop]:
+    """All loops of a row, each of which is a kernel for each dtype."""
+    loops = [loop_of(row, direction) for direction in row.directions]
+    return loops + ([uniform_loop_of(row, direction) for direction in row.directions] if row.operands else [])
+
+
 def operations(loop: Loop, dtype: str = "float32") -> int:
     """Arithmetic of one element in units of about one addition: what parallel thresholds are derived from.
 

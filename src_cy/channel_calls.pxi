@@ -8,6 +8,7 @@ cdef object direct_channels(ElementwiseFunction self, PyObject **args, Py_ssize_
     cdef Py_ssize_t steps[MAX_OPERANDS]
     cdef Channels channels
     cdef Rows rows
+    cdef const Rows *by_row
     cdef double number          # in whatever format the elements have
     cdef PyObject *out = NULL
     cdef PyObject *out_of_operand = NULL
@@ -69,7 +70,9 @@ cdef object direct_channels(ElementwiseFunction self, PyObject **args, Py_ssize_
         result = <np.ndarray> out
         for k in range(n_arrays + 1):
             distance = PyArray_BYTES(result) - data[k]
-            if (distance != 0 or k == n_arrays) and -n_bytes < distance < n_bytes + channels.count * 8:
+            # each operand has its own length: what lies behind a weight, near it, does not overlap it
+            if (distance != 0 or k == n_arrays) and (
+                    -n_bytes < distance < (n_bytes if k < n_arrays else channels.count * element_size(kind))):
                 return None
     data[n_arrays + 1] = PyArray_BYTES(result)
     if self.entry.n_outputs == 2:
@@ -83,11 +86,12 @@ cdef object direct_channels(ElementwiseFunction self, PyObject **args, Py_ssize_
         resolver(self, KIND_NAMES[computed_kind])
     if self.entry.n_outputs == 1:
         rows_of_channels(&channels, &self.entry, n_arrays, element_size(kind), steps, &rows)
+        by_row = &rows if channels.count > 1 else NULL
         if n < RELEASE_GIL_FROM:
-            drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
+            drive(&self.entry, kind, data, steps, n, NULL, by_row, thread_count)
         else:
             with nogil:
-                drive(&self.entry, kind, data, steps, n, NULL, &rows, thread_count)
+                drive(&self.entry, kind, data, steps, n, NULL, by_row, thread_count)
         return result
     plan_sums(&job, &channels, n)
     n_bytes = bytes_for_sums(&job)

@@ -117,7 +117,9 @@ cdef class ElementwiseFunction:
         self.entry.n_inputs = len(self.array_names) + len(self.operand_names)
         self.entry.n_outputs = 1 + (len(self.operand_names) if direction == "backward" else 0)
         self.entry.n_scalars = len(self.scalar_names)
-        if self.entry.n_inputs + self.entry.n_outputs > MAX_OPERANDS or self.entry.n_scalars > MAX_SCALARS:
+        self.entry.operand = self.entry.n_inputs - 1 if self.operand_names else -1
+        if (self.entry.n_inputs + self.entry.n_outputs > MAX_OPERANDS
+                or self.entry.n_scalars + len(self.operand_names) > MAX_SCALARS):
             raise ValueError(f"{self.name}: more operands or parameters than the driver has room for")
         for k in range(self.entry.n_scalars):
             self.entry.defaults[k] = row.scalars[k].default
@@ -137,10 +139,16 @@ cdef class ElementwiseFunction:
 
     # -- the kernel table -----------------------------------------------------------------------------------------
 
-    def supply(self, int backend, int kind, size_t address, bint distinct):
-        """Enter a kernel of a backend: address of a ``kernel_function``; kinds are the dtypes of ``dispatch.DTYPES``."""
+    def supply(self, int backend, int kind, size_t address, bint distinct, size_t uniform=0):
+        """Enter a kernel of a backend: address of a ``kernel_function``; kinds are the dtypes of ``dispatch.DTYPES``.
+
+        ``uniform``: of the kernel for a per-channel operand of one value, if there is one.
+        """
+        # first it is taken away: a call in another thread never finds that of another kernel
+        self.entry.kernels[backend][kind].uniform = NULL
         self.entry.kernels[backend][kind].distinct = distinct
         self.entry.kernels[backend][kind].function = <kernel_function> <void *> address
+        self.entry.kernels[backend][kind].uniform = <kernel_function> <void *> uniform
 
     def activate(self, int backend, int kind):
         """Let a backend's kernel serve from now on; a backend without a kernel here is resolved at the next call."""

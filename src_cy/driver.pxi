@@ -27,6 +27,7 @@ cdef extern from "elements.h" nogil:
     enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
     Py_ssize_t element_size "fastact_element_size"(int kind)
     Py_ssize_t parameter_size "fastact_parameter_size"(int kind)
+    void load_parameter "fastact_load_parameter"(int kind, const char *element, char *parameter)
     void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)
     double round_to_float32 "fastact_round_to_float32"(double number)
     void scatter "fastact_scatter"(int kind, const char *buffer, Py_ssize_t count, char *array, Py_ssize_t step)
@@ -57,6 +58,8 @@ cdef struct Kernel:
     kernel_function function
     # The outputs must not be inputs: the kernel is slow (not wrong) then, so in place goes through a block buffer.
     bint distinct
+    # The same for a per-channel operand of one value, which follows the parameters; NULL: that is an array for it, too.
+    kernel_function uniform
 
 cdef enum Acceptance:
     ACCEPTS_FINITE, ACCEPTS_POSITIVE, ACCEPTS_NON_NEGATIVE
@@ -66,6 +69,7 @@ cdef struct Entry:
     int n_inputs
     int n_outputs
     int n_scalars
+    int operand                     # the input that has a value per channel, the last one; -1: none has
     const char *input_names[MAX_OPERANDS]
     const char *scalar_names[MAX_SCALARS]
     double defaults[MAX_SCALARS]
@@ -84,6 +88,20 @@ cdef union Scalars:
 cdef int thread_count = 1
 
 
+cdef inline bint is_uniform(const Kernel *kernel, const Entry *entry, const Py_ssize_t *steps) noexcept nogil:
+    """Whether the per-channel operand is one value, and the kernel can take it as one."""
+    return entry.operand >= 0 and steps[entry.operand] == 0 and kernel.uniform is not NULL
+
+
+cdef inline void take_as_parameter(const Entry *entry, int kind, char **data, const void *params,
+                                   Scalars *with_operand) noexcept nogil:
+    """The parameters, and after them the one value of the per-channel operand."""
+    cdef Py_ssize_t n_bytes = entry.n_scalars * parameter_size(kind)
+    if params is not NULL:
+        memcpy(with_operand, params, n_bytes)
+    load_parameter(kind, data[entry.operand], <char *> with_operand + n_bytes)
+
+
 cdef inline bint run_short(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
                            Py_ssize_t n, const void *params) noexcept nogil:
     """Hand few dense elements, whole granules of them, to the kernel; False if this is anything else.
@@ -91,15 +109,22 @@ cdef inline bint run_short(const Kernel *kernel, const Entry *entry, int kind, c
     run_range would do the same, but on the way it sets up its buffers, which is half the cost of a call on 16 elements.
     """
     cdef void *pointers[MAX_OPERANDS]
+    cdef Scalars with_operand
     cdef Py_ssize_t size = element_size(kind)
     cdef int n_operands = entry.n_inputs + entry.n_outputs, k
+    cdef bint uniform
     if n > SHORT or n % GRANULE or kernel.distinct:
         return False
+    uniform = is_uniform(kernel, entry, steps)
     for k in range(n_operands):
-        if steps[k] != size or <size_t> data[k] & <size_t> (size - 1):
+        if (steps[k] != size or <size_t> data[k] & <size_t> (size - 1)) and not (uniform and k == entry.operand):
             return False
         pointers[k] = data[k]
-    kernel.function(pointers, pointers + entry.n_inputs, n, params)
+    if uniform:
+        take_as_parameter(entry, kind, data, params, &with_operand)
+        kernel.uniform(pointers, pointers + entry.n_inputs, n, &with_operand)
+    else:
+        kernel.function(pointers, pointers + entry.n_inputs, n, params)
     return True
 
 
@@ -116,10 +141,15 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
     cdef Py_ssize_t block = BLOCK_BYTES // size
     cdef Py_ssize_t position = start, count, padded
     cdef bint any_buffered = False
-    cdef int k, other
+    cdef kernel_function function = kernel.function
+    cdef Scalars with_operand
+    cdef int k, other, unread = -1
+    if is_uniform(kernel, entry, steps):
+        take_as_parameter(entry, kind, data, params, &with_operand)
+        function, params, unread = kernel.uniform, &with_operand, entry.operand
     for k in range(n_operands):
         buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
-        buffered[k] = (steps[k] != size or (<size_t> data[k] & <size_t> (size - 1)) != 0)
+        buffered[k] = k != unread and (steps[k] != size or (<size_t> data[k] & <size_t> (size - 1)) != 0)
         constant_ready[k] = False
         if kernel.distinct and k >= n_inputs:
             for other in range(n_inputs):
@@ -131,8 +161,8 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
             # the tail: everything through buffers, the rest of the granule zero
             any_buffered = True
             for k in range(n_operands):
-                buffered[k] = True
-                if not constant_ready[k]:
+                buffered[k] = k != unread
+                if buffered[k] and not constant_ready[k]:
                     memset(buffer[k], 0, GRANULE * size)
         elif any_buffered and count > block:
             count = block
@@ -148,7 +178,7 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
                 gather(kind, data[k] + position * steps[k], steps[k], count, buffer[k])
                 # a broadcast operand is the same in every block: the first block is the longest
                 constant_ready[k] = steps[k] == 0
-        kernel.function(pointers, pointers + n_inputs, padded, params)
+        function(pointers, pointers + n_inputs, padded, params)
         for k in range(n_inputs, n_operands):
             if buffered[k]:
                 scatter(kind, buffer[k], count, data[k] + position * steps[k], steps[k])

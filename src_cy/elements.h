@@ -24,6 +24,20 @@ static inline ptrdiff_t fastact_element_size(int kind)
 /* A parameter, which is taken in the precision that computes: float32 beside float16 and bfloat16. */
 static inline ptrdiff_t fastact_parameter_size(int kind) { return kind == FASTACT_FLOAT64 ? 8 : 4; }
 
+/* One element as a parameter. */
+static inline void fastact_load_parameter(int kind, const char *element, char *parameter)
+{
+    uint16_t half;
+    float number;
+    if (fastact_element_size(kind) != 2) {
+        memcpy(parameter, element, (size_t)fastact_parameter_size(kind));
+        return;
+    }
+    memcpy(&half, element, sizeof half);
+    number = kind == FASTACT_FLOAT16 ? fastact_widen_float16(half) : fastact_widen_bfloat16(half);
+    memcpy(parameter, &number, sizeof number);
+}
+
 /* Volatile, so that the compiler does not move the rounding, and the flag it raises, out of fp_enter ... fp_leave. */
 static inline double fastact_round_to_float32(double number)
 {

@@ -61,10 +61,17 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
     cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs, k
     cdef Py_ssize_t size = element_size(kind), position = start, count
     cdef size_t past = (<size_t> data[n_inputs] + start * size) % CACHE_LINE
+    cdef kernel_function function = kernel.function
+    cdef const void *parameters = params
+    cdef Scalars with_operand
+    cdef bint uniform = is_uniform(kernel, entry, steps)
+    if uniform:
+        take_as_parameter(entry, kind, data, params, &with_operand)
+        function, parameters = kernel.uniform, &with_operand
     for k in range(n_operands):
         block[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
         if k < n_inputs:
-            if steps[k] == 0:
+            if steps[k] == 0 and not (uniform and k == entry.operand):
                 gather(kind, data[k], 0, STREAM_BYTES // size, block[k])
         elif (<size_t> data[k] + start * size) % CACHE_LINE != past:
             # no block is whole lines of both outputs
@@ -79,7 +86,7 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
             if steps[k] != 0:
                 block[k] = data[k] + position * size
                 prefetch(block[k], STREAM_AHEAD, count * size)
-        kernel.function(<void **> block, <void **> block + n_inputs, count, params)
+        function(<void **> block, <void **> block + n_inputs, count, parameters)
         for k in range(n_inputs, n_operands):
             stream(data[k] + position * size, block[k], count * size)
         position += count

@@ -13,12 +13,12 @@ cdef extern from "numpy/arrayobject.h":
     npy_intp *PyArray_STRIDES(np.ndarray)
     bint PyArray_IS_C_CONTIGUOUS(np.ndarray)
     bint PyArray_IS_F_CONTIGUOUS(np.ndarray)
-    object PyArray_Scalar(void *data, object dtype, object base)
+    object PyArray_Scalar(void *data, np.dtype dtype, object base)
 
 cdef object FLOAT32_SCALAR = numpy.float32
 cdef object FLOAT64_SCALAR = numpy.float64
-cdef object FLOAT32_DTYPE = numpy.dtype(numpy.float32)
-cdef object FLOAT64_DTYPE = numpy.dtype(numpy.float64)
+cdef np.dtype FLOAT32_DTYPE = numpy.dtype(numpy.float32)
+cdef np.dtype FLOAT64_DTYPE = numpy.dtype(numpy.float64)
 
 
 cdef object through_ufunc(ElementwiseFunction self, PyObject **args, Py_ssize_t n_positional, PyObject *keywords):

@@ -146,5 +146,8 @@ def supply(level):
     """Enter the compiled kernels of an instruction set into the kernel table."""
     kernels = cython_kernels.kernels_of(level)
     for function, (precision, dtype) in itertools.product(FUNCTIONS, enumerate(dispatch.DTYPES)):
-        address = kernels[f"{function.row.name}_{function.direction}", dtype]
-        function.supply(dispatch.BACKENDS.index("cython"), precision, address, cython_kernels.DISTINCT)
+        loop = f"{function.row.name}_{function.direction}"
+        addresses = kernels[loop, dtype], cython_kernels.uniform_of(kernels, loop, dtype)
+        function.supply(
+            dispatch.BACKENDS.index("cython"), precision, addresses[0], cython_kernels.DISTINCT, addresses[1]
+        )

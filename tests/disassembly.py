@@ -33,8 +33,8 @@ PACKED = re.compile(ARITHMETIC + r"p[sd]$")
 SCALAR = re.compile(ARITHMETIC + r"s[sd]$")
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-#: The loop of every row and direction; each is a kernel per dtype in each module of an instruction set.
-LOOPS = [lowering.loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
+#: The loops of every row; each is a kernel per dtype in each module of an instruction set.
+LOOPS = [loop for row in ACTIVATIONS for loop in lowering.loops_of(row)]
 #: A vector register put into memory: register, base, index, scale.  The mask of AVX-512 may follow.
 STORE = re.compile(r"%[xyz]mm\d+,[^,(]*\((%\w+)(?:,(%\w+)(?:,(\d))?)?\)")
 

@@ -304,7 +304,7 @@ def test_public_functions_belong_to_rows():
     public = {name for name, value in vars(fastact).items() if isinstance(value, _core.ElementwiseFunction)}
     # what the module's own loop over the aliases leaves behind has an underscore
     assert {name for name in public if not name.startswith("_")} == wanted | aliases
-    kernels = {row.name + "_" + direction for row, direction in ROWS_AND_DIRECTIONS}
+    kernels = {loop.name for row, _ in ROWS_AND_DIRECTIONS for loop in lowering.loops_of(row)}
     for level in base.runnable():
         assert {loop for loop, _ in cython_kernels.kernels_of(level)} == kernels, "build again"
 

@@ -5,13 +5,15 @@ The truth: channel by channel, the reference with that channel's weight; and for
 """
 
 import math
+import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from cases import ALL_DTYPES, HALF_DTYPES, assert_same_bits, samples
 
 import fastact
-from fastact import reference
+from fastact import calls, reference
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 #: Shape of x, axis as given (None: not given), and the axis that it means.
@@ -250,6 +252,62 @@ def test_overlapping_operands(backend, dtype, shape, axis):
     tail[...] = weight
     for got, wanted in zip(fastact.prelu_backward(grad, x, tail, axis, out=out), expected, strict=True):
         assert_same_bits(got, wanted)
+
+
+@contextmanager
+def compiled_alone():
+    """Nothing in here may go through calls.py, which takes what the compiled ways do not."""
+    met = []
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename == calls.__file__:
+            met.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+    assert not met
+
+
+@EVERY_DTYPE
+@pytest.mark.parametrize("count", [1, 7], ids=["uniform", "per channel"])
+@pytest.mark.parametrize("weight_first", [True, False], ids=["weight, out", "out, weight"])
+def test_weight_beside_the_result(weight_first, count, dtype):
+    """The weight ends where the result begins, or the other way round: no overlap, so no copy and no slower way."""
+    grad, x = operands(dtype, (40, 7))
+    expected = fastact.prelu_backward(grad, x, weights(dtype, count))
+    memory = np.zeros(count + x.size, dtype)
+    weight, out = (memory[:count], memory[count:]) if weight_first else (memory[-count:], memory[:-count])
+    weight[...], out = weights(dtype, count), out.reshape(x.shape)
+    with compiled_alone():
+        value = fastact.prelu(x, weight, out=out).copy()
+        results = fastact.prelu_backward(grad, x, weight, out=out)
+    assert_same_bits(value, fastact.prelu(x, weights(dtype, count)))
+    for got, wanted in zip(results, expected, strict=True):
+        assert_same_bits(got, wanted)
+    assert_same_bits(weight, weights(dtype, count))
+
+
+@EVERY_DTYPE
+@pytest.mark.parametrize("size", [1, 16, 100, 2048, 5000])
+def test_one_weight_is_as_many_equal_ones(backend, dtype, size):
+    """One weight, of all or of a row, has a kernel of its own: its bits are those of the kernel for arrays of weights.
+
+    What those are worth, other tests say.
+    """
+    grad, x = operands(dtype, (size,))
+    for weight in (*weights(dtype, 7), *np.array([np.nan, np.inf, -np.inf, -0.0], dtype)):
+        many = np.full(size, weight)
+        value = fastact.prelu(x, many)
+        assert_same_bits(fastact.prelu(x, weight), value)
+        assert_same_bits(fastact.prelu(x.reshape(1, size), weights(dtype, 1) * 0 + weight)[0], value)
+        given = np.broadcast_to(weight, (size,))
+        assert_same_bits(fastact.prelu.ufunc(x, given), value)
+        gradient, _ = fastact.prelu_backward(grad, x, many)
+        assert_same_bits(fastact.prelu_backward(grad, x, weight)[0], gradient)
+        assert_same_bits(fastact.prelu_backward.ufunc(grad, x, given)[0], gradient)
 
 
 @EVERY_DTYPE

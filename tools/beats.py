@@ -26,7 +26,7 @@ import numpy as np
 
 from fastact._kernels import base
 from fastact.catalogue import ACTIVATIONS
-from fastact.lowering import Loop, loop_of
+from fastact.lowering import Loop, loops_of
 from fastact.machine import cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,8 +36,13 @@ ELEMENTS = 4096
 CALLS, ROUNDS = 8, 100
 WORTH_IT = 0.97
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p)
-LOOPS = [loop_of(row, direction) for row in ACTIVATIONS for direction in row.directions]
-DEFAULTS = {row.name: [p.default for p in row.scalars] for row in ACTIVATIONS}
+LOOPS = [loop for row in ACTIVATIONS for loop in loops_of(row)]
+#: Values of the parameters by loop; a per-channel operand has no default.
+VALUES = {
+    loop.name: [p.tried[0] if p.default is None else p.default for p in row.parameters if p.name in loop.scalars]
+    for row in ACTIVATIONS
+    for loop in loops_of(row)
+}
 
 
 def write(bits: dict[str, dict[str, int]], origin: str) -> None:
@@ -68,7 +73,7 @@ class Timed:
         self.kernel = KERNEL(module.addresses()[loop.name, dtype])
         random = np.random.default_rng(0)
         arrays = [random.normal(0, 2.5, ELEMENTS).astype(dtype) for _ in (*loop.arrays, *loop.formulas)]
-        parameters = np.array(DEFAULTS[loop.name.split("_backward")[0].removesuffix("_forward")] or [0.0], dtype)
+        parameters = np.array(VALUES[loop.name] or [0.0], dtype)
         addresses = [array.ctypes.data for array in arrays]
         count = len(loop.arrays)
         inputs = (ctypes.c_void_p * count)(*addresses[:count])

@@ -83,6 +83,18 @@ def kernel(loop: str, dtype: str) -> int:
     return address
 
 
+def uniform_kernel(loop: str, dtype: str) -> int:
+    """Address of the one for a per-channel operand of one value (lowering.uniform_loop_of), or 0 if there is none."""
+    module = _choose()
+    assert module is not None
+    return uniform_of(_table(module), loop, dtype)
+
+
+def uniform_of(kernels: dict[tuple[str, str], int], loop: str, dtype: str) -> int:
+    """The same of any instruction set's kernels."""
+    return kernels.get((f"{loop}_uniform", dtype), 0)
+
+
 _tables: dict[str, dict[tuple[str, str], int]] = {}
 
 

@@ -86,19 +86,22 @@ def _served_by(function: _core.ElementwiseFunction, target: str) -> Iterator[Non
     """Let a target's float64 kernel serve a function, on this thread alone; afterwards what served before does."""
     precision, loop = dispatch.DTYPES.index("float64"), f"{function.row.name}_{function.direction}"
     if target == "numba":
-        number, distinct, address = dispatch.BACKENDS.index("numba"), True, numba_kernels.kernel(loop, "float64")
+        number, distinct = dispatch.BACKENDS.index("numba"), True
+        address, uniform = numba_kernels.kernel(loop, "float64"), 0
     else:
         number, distinct = dispatch.BACKENDS.index("cython"), cython_kernels.DISTINCT
-        address = cython_kernels.kernels_of(target)[loop, "float64"]
+        kernels = cython_kernels.kernels_of(target)
+        address, uniform = kernels[loop, "float64"], cython_kernels.uniform_of(kernels, loop, "float64")
     before = function.serving(precision)
-    function.supply(number, precision, address, distinct)
+    function.supply(number, precision, address, distinct, uniform)
     function.activate(number, precision)
     try:
         with threads.num_threads(1):
             yield
     finally:
         if target != "numba":
-            function.supply(number, precision, cython_kernels.kernel(loop, "float64"), distinct)
+            addresses = cython_kernels.kernel(loop, "float64"), cython_kernels.uniform_kernel(loop, "float64")
+            function.supply(number, precision, addresses[0], distinct, addresses[1])
         function.activate(before if before >= 0 else number, precision)
 
 

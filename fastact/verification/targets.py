@@ -44,9 +44,10 @@ def contender(subject: Subject, target: str, form: Format) -> Contender:
     module = numba_kernels if target == "numba" else cython_kernels
     loop, kind = f"{subject.row.name}_{function.direction}", dispatch.DTYPES.index(form.name)
     if target == "numba":
-        address = numba_kernels.kernel(loop, form.name)
+        address, uniform = numba_kernels.kernel(loop, form.name), 0
     else:
-        address = cython_kernels.kernels_of(target)[loop, form.name]
+        kernels = cython_kernels.kernels_of(target)
+        address, uniform = kernels[loop, form.name], cython_kernels.uniform_of(kernels, loop, form.name)
     ones = np.ones(0, form.dtype)
     out = np.empty(0, form.dtype)
 
@@ -54,7 +55,7 @@ def contender(subject: Subject, target: str, form: Format) -> Contender:
         nonlocal ones, out
         if ones.size != x.size:
             ones, out = np.ones(x.size, form.dtype), np.empty(x.size, form.dtype)
-        function.supply(backend, kind, address, module.DISTINCT)
+        function.supply(backend, kind, address, module.DISTINCT, uniform)
         function.activate(backend, kind)
         arrays = (x,) if subject.is_value else (ones, x)
         # not what it returns: prelu's gradient comes with that of its weight
@@ -74,7 +75,9 @@ def kept() -> Iterator[None]:
         if cython_kernels.unavailable() is None:
             for function in dispatch.FUNCTIONS.values():
                 for kind, dtype in enumerate(dispatch.DTYPES):
-                    address = cython_kernels.kernel(f"{function.row.name}_{function.direction}", dtype)
-                    function.supply(dispatch.BACKENDS.index("cython"), kind, address, cython_kernels.DISTINCT)
+                    loop = f"{function.row.name}_{function.direction}"
+                    addresses = cython_kernels.kernel(loop, dtype), cython_kernels.uniform_kernel(loop, dtype)
+                    backend = dispatch.BACKENDS.index("cython")
+                    function.supply(backend, kind, addresses[0], cython_kernels.DISTINCT, addresses[1])
         with dispatch.use_backend(dispatch.get_backend()):
             pass
