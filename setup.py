@@ -41,11 +41,11 @@ SCHEDULING = ["-fschedule-insns", "-fsched-pressure", "--param", "sched-pressure
 # none: gelu in float16 took 9.3 ns with SSE2.  Where a granule is one or two registers it finds them all the same.
 NO_EARLY_UNROLLING = ["--param", "max-completely-peel-times=8"]
 # Beyond the caches the next elements are not there in time: what the CPU fetches ahead by itself ends with each page of
-# memory.  GCC then adds a prefetch for the cache lines of inputs and outputs to the finished SIMD loops, of what is needed
-# after 1000 "cycles" of its own count, which are 1 to 4 KiB (500 and 1500 are up to a tenth slower here or there).  16 Mi
-# elements on one thread then take 0.5 to 0.9 of the time (gelu: float32 0.68, bfloat16 0.51, with AVX2 0.42), in cache
-# 1.01.  By its own measure GCC would fetch for three arrays at most, and nothing in most gradients; loops of rectifiers,
-# which a prefetch would make a quarter longer, wait for memory in any case (src_cy/streaming.pxi).
+# memory.  GCC then adds prefetches of the cache lines of inputs and outputs to the finished SIMD loops, of what is
+# needed after 1000 "cycles" of its own count, which are 1 to 4 KiB (500 and 1500: up to a tenth slower here or there).
+# 16 Mi elements on one thread then take 0.5 to 0.9 of the time (gelu: float32 0.68, bfloat16 0.51, with AVX2 0.42), in
+# cache 1.01.  By its own measure GCC would fetch for three arrays at most, and nothing in most gradients.  Loops of
+# rectifiers, which a prefetch would make a quarter longer, wait for memory in any case (src_cy/streaming.pxi).
 PREFETCHING = [
     *("-fprefetch-loop-arrays", "--param", "prefetch-latency=1000", "--param", "simultaneous-prefetches=64"),
     *("--param", "min-insn-to-prefetch-ratio=5"),

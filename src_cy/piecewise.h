@@ -3,10 +3,10 @@
 
    One instruction picks 16 coefficients out of 32, or 8 out of 16 in float64.  So a function that is cut into as many
    intervals costs a polynomial of degree 5 to 7, 13 to 17 in float64, and as many permutations: about 30 instructions
-   for 16 numbers, where a formula in extended precision takes 70 to 150, and 70 for 8, where it takes 120 to 350.  On
-   an interval
+   for 16 numbers, where a formula in extended precision takes 70 to 150, and 70 for 8, where it takes 120 to 350.  For
+   results of 16 bits degree 4 or 5 is enough.  On an interval
 
-       function(t) = c0 + r (c1 + r (c2 + ...)),    r = b - t.
+       function(t) = c0 + r (c1 + r (c2 + ...)),    r = b - t, or t - b.
 
    c0 and c1 have hardly any error (tools/piecewise_tables.py), and r is exact or nearly so; what is rounded before the
    last addition is but a part of the result, and so the result is within one unit in the last place.
@@ -64,6 +64,12 @@ enum fastact_ends { FASTACT_BEYOND, FASTACT_BELOW, FASTACT_NOWHERE };
 FASTACT_PIECEWISE_INLINE __m512 fastact_piecewise_narrow_rising_float32(fastact_pieces_float32 pieces, __m512 x)
 {
     return fastact_one_number_float32(pieces, x);
+}
+
+FASTACT_PIECEWISE_INLINE __m512 fastact_piecewise_narrow_short_of_relu_float32(fastact_pieces_float32 pieces, __m512 x)
+{
+    const __m512 below = fastact_one_number_float32(pieces, fastact_within_float32(pieces, x));
+    return _mm512_mask_add_ps(below, fastact_not_negative_float32(x), x, below);
 }
 
 FASTACT_PIECEWISE_INLINE __m512 fastact_piecewise_narrow_multiple_float32(fastact_pieces_float32 pieces, __m512 x)

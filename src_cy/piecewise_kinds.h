@@ -6,6 +6,8 @@ struct FASTACT_OF(piecewise) {
     int degree;
     /* how many sums, before that with c0, are kept in two numbers, because their rounding would count */
     int sharp;
+    /* r = t - b, not b - t */
+    int forwards;
     /* index = round(t (linear + t quadratic)), modulo the number of intervals */
     FASTACT_NUMBER linear, quadratic;
     /* the largest |t| of the last interval */
@@ -35,7 +37,8 @@ FASTACT_PIECEWISE_INLINE __m512i FASTACT_OF(look_up)(
     FASTACT_LANES step = FASTACT_DO(set1)(pieces->linear);
     if (pieces->quadratic != 0) step = FASTACT_DO(fmadd)(t, FASTACT_DO(set1)(pieces->quadratic), step);
     const __m512i index = FASTACT_BITS(FASTACT_DO(fmadd)(t, step, FASTACT_DO(set1)(FASTACT_TO_INTEGER)));
-    const FASTACT_LANES distance = FASTACT_DO(sub)(FASTACT_OF(pick)(pieces->rows[0], index), t);
+    const FASTACT_LANES b = FASTACT_OF(pick)(pieces->rows[0], index);
+    const FASTACT_LANES distance = pieces->forwards ? FASTACT_DO(sub)(t, b) : FASTACT_DO(sub)(b, t);
     /* c3 + r (c4 + ...); two chains side by side where that is long */
     FASTACT_LANES value = FASTACT_OF(pick)(pieces->rows[pieces->degree + 1], index);
     const int chains = FASTACT_CHAINS;
@@ -122,6 +125,18 @@ FASTACT_PIECEWISE_INLINE FASTACT_LANES FASTACT_OF(piecewise_complement)(FASTACT_
 {
     const FASTACT_LANES below = FASTACT_OF(one_number)(pieces, FASTACT_OF(within)(pieces, x));
     return FASTACT_DO(mask_sub)(below, FASTACT_OF(not_negative)(x), FASTACT_DO(set1)(1), below);
+}
+
+/* f(x) = T(|x|) for x < 0 and x + T(|x|) for x >= 0; in the first interval the table has T(t) + t / 2.  The sum is exact
+   where it is no longer than T, and else T's error is half as much beside it. */
+FASTACT_PIECEWISE_INLINE FASTACT_LANES FASTACT_OF(piecewise_short_of_relu)(FASTACT_OF(pieces) pieces, FASTACT_LANES x)
+{
+    FASTACT_LANES leading, r, slope, slope_rest;
+    const FASTACT_LANES a = FASTACT_OF(within)(pieces, x);
+    const __m512i index = FASTACT_OF(look_up_slope)(pieces, a, &leading, &r, &slope, &slope_rest);
+    leading = FASTACT_DO(mask3_fmadd)(r, FASTACT_DO(set1)((FASTACT_NUMBER)-0.5), leading, FASTACT_IS_FIRST(index));
+    const FASTACT_LANES below = FASTACT_DO(fmadd)(r, slope, leading);
+    return FASTACT_DO(mask_add)(below, FASTACT_OF(not_negative)(x), x, below);
 }
 
 /* f(x) = x T(|x|) for x < 0 and x - x T(|x|) for x >= 0. */

@@ -179,28 +179,32 @@ FASTACT_PIECEWISE_LOOP(bfloat16, uint16_t, float32, 16, float)
 /* What is below the last interval is nothing but zero in float16. */
 #define FASTACT_FLOAT16_ENDS(ends) ((ends) == FASTACT_BELOW ? FASTACT_NOWHERE : (ends))
 
-/* 16 bits may do with another kind; float64 has tables of its own. */
-#define FASTACT_PIECEWISE_FORWARD(loop, table, kind, narrow_kind, ends)                                                \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, float32, float, 0, NULL, inputs[0])              \
-    FASTACT_PIECEWISE_NARROW(loop, table, narrow_kind, ends, 0, NULL, inputs[0])
+/* Of a loop, the table, the kind and the ends; 16 bits have tables and kinds of their own.  The result of a backward is
+   multiplied by its first input. */
+#define FASTACT_PIECEWISE_FORWARD_FLOAT32(loop, table, kind, ends)                                                     \
+    FASTACT_PIECEWISE_KERNEL(loop, table, float32, kind, ends, float32, float, float32, float, 0, NULL, inputs[0])
 #define FASTACT_PIECEWISE_FORWARD_FLOAT64(loop, table, kind, ends)                                                     \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float64, double, float64, double, 0, NULL, inputs[0])
-/* The result is multiplied by the first input. */
-#define FASTACT_PIECEWISE_BACKWARD(loop, table, kind, narrow_kind, ends)                                               \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float32, float, float32, float, 1, inputs[0], inputs[1])         \
-    FASTACT_PIECEWISE_NARROW(loop, table, narrow_kind, ends, 1, inputs[0], inputs[1])
+    FASTACT_PIECEWISE_KERNEL(loop, table, float64, kind, ends, float64, double, float64, double, 0, NULL, inputs[0])
+#define FASTACT_PIECEWISE_FORWARD_NARROW(loop, table, kind, ends)                                                      \
+    FASTACT_PIECEWISE_HALVES(loop, table, kind, ends, 0, NULL, inputs[0])
+#define FASTACT_PIECEWISE_BACKWARD_FLOAT32(loop, table, kind, ends)                                                    \
+    FASTACT_PIECEWISE_KERNEL(loop, table, float32, kind, ends, float32, float, float32, float, 1, inputs[0], inputs[1])
 #define FASTACT_PIECEWISE_BACKWARD_FLOAT64(loop, table, kind, ends)                                                    \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
-#define FASTACT_PIECEWISE_NARROW(loop, table, kind, ends, is_chained, grad, x)                                         \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, FASTACT_FLOAT16_ENDS(ends), float16, uint16_t, float32, float,         \
+    FASTACT_PIECEWISE_KERNEL(                                                                                          \
+        loop, table, float64, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
+#define FASTACT_PIECEWISE_BACKWARD_NARROW(loop, table, kind, ends)                                                     \
+    FASTACT_PIECEWISE_HALVES(loop, table, kind, ends, 1, inputs[0], inputs[1])
+#define FASTACT_PIECEWISE_HALVES(loop, table, kind, ends, is_chained, grad, x)                                         \
+    FASTACT_PIECEWISE_KERNEL(loop, table, narrow, kind, FASTACT_FLOAT16_ENDS(ends), float16, uint16_t, float32, float, \
         is_chained, grad, x)                                                                                           \
-    FASTACT_PIECEWISE_KERNEL(loop, table, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)
+    FASTACT_PIECEWISE_KERNEL(                                                                                          \
+        loop, table, narrow, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)
 #define FASTACT_PIECEWISE_KERNEL(                                                                                      \
-    loop, table, kind, ends, dtype, number, computed, parameter, is_chained, grad, x)                                  \
+    loop, table, pieces, kind, ends, dtype, number, computed, parameter, is_chained, grad, x)                          \
     FASTACT_PIECEWISE_INLINE void fastact_piecewise_##loop##_##dtype(const number **inputs, number **outputs,          \
         ptrdiff_t count, const parameter *params, fastact_formula_##number formula)                                    \
     {                                                                                                                  \
-        fastact_piecewise_loop_##dtype(&fastact_##table##_pieces_##computed, fastact_piecewise_##kind##_##computed,    \
+        fastact_piecewise_loop_##dtype(&fastact_##table##_pieces_##pieces, fastact_piecewise_##kind##_##computed,      \
             ends, is_chained, grad, x, outputs[0], count, formula, params);                                            \
     }
 

@@ -178,7 +178,7 @@ def build_flags(path):
 
 
 def assert_hot_loop_is_packed(instructions, level, dtype, *, epilogues=False, branches=0):
-    """One loop works on packed registers of the level's width only, and does the most work per pass, counted in numbers.
+    """One loop works on packed registers of the level's width only, and computes the most numbers per pass.
 
     With ``epilogues`` there may be unrolled scalar loops for what no vector holds; then it is measured by the smallest.
     So many ``branches`` in a loop may compare what does not change in it.

@@ -130,7 +130,7 @@ def test_cost_of_a_loop():
         ("(%rdx,%rax,1)", "(%rdx,%rax,4)", 32),
         ("(%rdx,%rax,1)", "(%rax)", 8),
         ("%ymm0,(%rdx,%rax,1)", "%ymm0,(%rdx,%rax,1){%k1}", 8),
-        # what GCC makes of a loop with prefetches: the address of the next pass in another register, or a count of passes
+        # where GCC prefetches: the next pass's address in another register, or made from a count of passes
         ("add     $0x20,%rax", "lea     0x40(%rax),%r9\n mov     %r9,%rax", 16),
         ("add     $0x20,%rax", "mov     %r9,%rax\n shl     $0x7,%rax\n inc     %r9", 32),
     ],

@@ -67,7 +67,7 @@ def distances(got, expected):
 def table_of(loop, dtype):
     """The scalars of a loop's table, read from the header."""
     text = HEADER.read_text(encoding="utf-8")
-    name = re.search(rf"FASTACT_PIECEWISE_\w+\({loop.name}, (\w+),", text).group(1)
+    name = re.search(rf"FASTACT_PIECEWISE_\w+_{dtype.upper()}\({loop.name}, (\w+),", text).group(1)
     body = text[text.index(f"fastact_{name}_pieces_{dtype} = ") :]
     body = body[: body.index("};")]
     return {key: float(value) for key, value in re.findall(r"\.(\w+) = ([-\d.e+]+)f?,", body)}
@@ -148,10 +148,10 @@ def test_what_is_looked_up_is_known():
 
 
 def test_every_loop_has_a_table():
-    found = re.findall(r"FASTACT_PIECEWISE_[A-Z]+(_FLOAT64)?\((\w+),", HEADER.read_text(encoding="utf-8"))
-    for suffix, dtypes in (("", {"float32", "float16", "bfloat16"}), ("_FLOAT64", {"float64"})):
+    found = re.findall(r"FASTACT_PIECEWISE_[A-Z]+_([A-Z0-9]+)\((\w+),", HEADER.read_text(encoding="utf-8"))
+    for end, dtypes in (("FLOAT32", {"float32"}), ("FLOAT64", {"float64"}), ("NARROW", set(HALF_DTYPES))):
         expected = [loop.name for loop in LOOKED_UP if dtypes <= set(loop.piecewise)]
-        assert sorted(name for end, name in found if end == suffix) == sorted(expected)
+        assert sorted(name for precision, name in found if precision == end) == sorted(expected)
 
 
 @pytest.mark.long

@@ -1,6 +1,6 @@
 """Makes ``src_cy/piecewise_tables.h``: the polynomials that ``src_cy/piecewise.h`` looks up.
 
-Run ``python tools/piecewise_tables.py`` (needs mpmath and numpy; three minutes).  Each function is cut into 32
+Run ``python tools/piecewise_tables.py`` (needs mpmath and numpy; two minutes).  Each function is cut into 32
 intervals, into 16 for float64.  On an interval it is c0 + r (c1 + r (c2 + ...)) with r = b - t.  The place b is looked
 for among thousands of numbers near the middle, for one at which the value and the slope are almost numbers of the
 precision themselves: so c0 and c1 are stored with hardly any error, and what is rounded afterwards is a small part of
@@ -11,12 +11,15 @@ the few of coefficients.py: these 380 are fits of what c0 and c1 leave, and stay
 squares on Chebyshev nodes in multiple precision, one coefficient after the other, so that each takes over what the
 rounding of those before it has cost.  Degrees were chosen so that a fit's error, which stands beside it, stays below a
 seventh of a unit in the last place in float32, and in float64, where a degree less saves two instructions for 8
-numbers, below three eighths.
+numbers, below three eighths.  16 bits do with two or three degrees less than float32: below a hundredth of one of
+float16's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,23 +29,24 @@ from mpmath import erfc, exp, findroot, log1p, lu_solve, matrix, mp, mpf, nstr, 
 
 mp.prec = 160
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "piecewise_tables.h"
-Precision = Literal["float32", "float64"]
-TYPES = {"float32": np.float32, "float64": np.float64}
-INTERVALS = {"float32": 32, "float64": 16}
+#: ``narrow``: for results of 16 bits, computed in float32.
+Precision = Literal["float32", "float64", "narrow"]
+TYPES = {"float32": np.float32, "float64": np.float64, "narrow": np.float32}
+INTERVALS = {"float32": 32, "float64": 16, "narrow": 32}
 #: Numbers tried for b, on either side of the middle, and which part of an interval's half they may take.
 CANDIDATES, SHARE = 20000, 0.08
 #: Where the index is rounded: an interval's ends are met a little beyond.
 BEYOND = mpf(2) ** -18
-#: The greatest unit in the last place, relative to a number.
-ULP = {"float32": 2.0**-23, "float64": 2.0**-52}
+#: The greatest unit in the last place, relative to a number; of narrow ones float16's.
+ULP = {"float32": 2.0**-23, "float64": 2.0**-52, "narrow": 2.0**-10}
 
 #: Kinds that will do for results of 16 bits.
 NARROW_KINDS = {
-    "steep_gate": "gate",
     "multiple": "narrow_multiple",
     "through_zero": "narrow_through_zero",
     "gradient": "narrow_gradient",
     "rising": "narrow_rising",
+    "short_of_relu": "narrow_short_of_relu",
 }
 
 Function = Callable[[Any], Any]
@@ -105,11 +109,21 @@ class Table(NamedTuple):
     cuts: tuple[Cut, ...]
     #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
     zero: Any = None
+    #: Degree that 16 bits take.
+    narrow_degree: int = 4
     #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
     least: dict[str, float] = {}  # noqa: RUF012
+    #: Whether r is t - b: of a function that is -0.0 at 0, c1 r is that as well.
+    forwards: bool = False
     #: Whether b is 0 in the interval there, so that numbers near 0 are added as they are: nothing falls where it should
     #: rise.
     from_zero: bool = True
+
+    @property
+    def all_cuts(self) -> list[Cut]:
+        """Those of all precisions: 16 bits take the intervals of float32."""
+        singles = [cut for cut in self.cuts if cut.precision == "float32"]
+        return [*self.cuts, *(cut._replace(precision="narrow", degree=self.narrow_degree) for cut in singles)]
 
 
 def single(*values: Any, **further: Any) -> Cut:
@@ -184,19 +198,22 @@ TABLES = (
     Table("logistic", "1 / (1 + exp(t))", lambda t: logistic(-t),
           {"sigmoid_forward": "complement", "silu_forward": "gate", "softplus_backward": "complement"},
           (single("BEYOND", 12.0, 5),)),
+    Table("gelu", "gelu(-t)", lambda t: -t * normal_tail(t),
+          {"gelu_forward": "short_of_relu"},
+          (single("BELOW", 6.75, 7, bent=0.6, lean=0.55),), narrow_degree=5, forwards=True),
     Table("normal", "(1 - erf(t / sqrt(2))) / 2", normal_tail,
           {"gelu_forward": "steep_gate"},
-          (single("BELOW", 6.75, 7, bent=0.8), double("BEYOND", 6.75, 15, bent=0.8, sharp=2, lean=0.4))),
-    Table("gelu_tanh", "1 / (1 + exp(z(t))), z the exponent of gelu_tanh", lambda t: logistic(-gelu_tanh_exponent(t)),
-          {"gelu_tanh_forward": "steep_gate"},
-          (single("BELOW", 6.0, 7, bent=0.8),)),
+          (double("BEYOND", 6.75, 15, bent=0.8, sharp=2, lean=0.4),)),
+    Table("gelu_tanh", "gelu_tanh(-t)", lambda t: -t * logistic(-gelu_tanh_exponent(t)),
+          {"gelu_tanh_forward": "short_of_relu"},
+          (single("BELOW", 6.0, 7, bent=0.65, lean=0.65),), narrow_degree=5, forwards=True),
     Table("tanh", "tanh(t), less t in the first interval", tanh,
           {"tanh_forward": "odd"},
           (single("NOWHERE", 9.25, 5, bent=-0.8),)),
     Table("mish", "tanh(log(1 + exp(t)))", mish_gate,
           {"mish_forward": "multiple"},
           (single("BEYOND", 8.0, 7, signed=True), double("BEYOND", 7.5, 16, signed=True, lean=0.4)),
-          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False),
+          narrow_degree=5, least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False),
     Table("logistic_slope", "exp(t) / (1 + exp(t))**2", lambda t: logistic(t) * logistic(-t),
           {"sigmoid_backward": "even"},
           (single("BEYOND", 11.0, 5),)),
@@ -210,18 +227,18 @@ TABLES = (
     Table("gelu_slope", "gelu'(-t), its zero divided out", without_zero(gelu_below, GELU_ZERO),
           {"gelu_backward": "gradient"},
           (single("BELOW", 6.75, 7, bent=0.8), double("BEYOND", 6.75, 15, bent=0.8, sharp=2, lean=0.4)),
-          zero=GELU_ZERO, from_zero=False),
+          narrow_degree=5, zero=GELU_ZERO, from_zero=False),
     Table("gelu_tanh_slope", "gelu_tanh'(-t), its zero divided out", without_zero(gelu_tanh_below, GELU_TANH_ZERO),
           {"gelu_tanh_backward": "gradient"},
           (single("BELOW", 5.75, 7, bent=0.9), double("BEYOND", 5.75, 15, bent=0.8, sharp=2, lean=0.4)),
-          zero=GELU_TANH_ZERO, from_zero=False),
+          narrow_degree=5, zero=GELU_TANH_ZERO, from_zero=False),
     Table("softplus", "log(1 + exp(t))", lambda t: log1p(exp(t)),
           {"softplus_forward": "rising"},
           (single("BEYOND", 8.0, 6, signed=True), double("BEYOND", 7.5, 14, signed=True, lean=0.4))),
     Table("mish_slope", "mish'(t), its zero divided out", without_zero(mish_slope, MISH_ZERO),
           {"mish_backward": "through_zero"},
           (single("BEYOND", 8.0, 7, signed=True), double("BEYOND", 7.5, 17, signed=True, lean=0.4)),
-          zero=MISH_ZERO, from_zero=False),
+          narrow_degree=5, zero=MISH_ZERO, from_zero=False),
 )  # fmt: skip
 
 
@@ -310,11 +327,17 @@ def rows_of(table: Table, cut: Cut) -> tuple[np.ndarray[Any, Any], float]:
             b, c0, c1 = 0.0, float(value), -float(cut.number(float(slope)))
         else:
             b, c0, c1 = place(table.function, cut, low, high)
-        fit = fitted if cut.precision == "float32" else fitted_precisely
+        fit = fitted_precisely if cut.precision == "float64" else fitted
         further, error = fit(table.function, low, high, cut.degree, b, c0, c1)
-        # what stands there is 1: t itself is added
-        c1 += index == 0 and c0 == 0.0
-        rows[:, index % cut.count] = [b, c0, c1, *further]
+        # where t itself is added, what stands there is 1
+        c1 += index == 0 and "odd" in table.loops.values()
+        if index == 0 and table.forwards:
+            c0 = -0.0
+        if index == 0 and cut.precision == "float32" and "short_of_relu" in table.loops.values():
+            # t / 2 is taken away, and nearly nothing: of the sign with which 0 becomes -0.0
+            c1 += 2.0**-32 - 0.5
+        signs = [(-1) ** k for k in range(cut.degree + 1)] if table.forwards else [1] * (cut.degree + 1)
+        rows[:, index % cut.count] = [b, *(s * c for s, c in zip(signs, (c0, c1, *further), strict=True))]
         worst = max(worst, error)
     return rows, worst
 
@@ -345,17 +368,19 @@ def text_of(table: Table, cut: Cut) -> str:
     error = f"{worst / ULP[cut.precision] * 2:.3f}"
     print(f"{table.name:16} {cut.precision} degree {cut.degree}, largest error of a fit {error} ulp")
     scalars = {"linear": cut.linear, "quadratic": cut.quadratic, "last": cut.last}
+    lines_forwards = ["    .forwards = 1,"] if table.forwards else []
     if table.least:
-        scalars["least"] = table.least[cut.precision]
+        scalars["least"] = table.least["float64" if cut.precision == "float64" else "float32"]
     if table.zero is not None:
         high = cut.number(float(table.zero))
         scalars |= {"zero": float(high), "zero_rest": rest_of_zero(table, cut.number, high)}
     lines = [f"/* {table.why}; largest error of a fit {error} units in the last place */"]
-    lines += [f"static const struct fastact_piecewise_{cut.precision} fastact_{table.name}_pieces_{cut.precision} = {{"]
-    lines += [f"    .degree = {cut.degree},", f"    .sharp = {cut.sharp},"]
+    computed = "float64" if cut.precision == "float64" else "float32"
+    lines += [f"static const struct fastact_piecewise_{computed} fastact_{table.name}_pieces_{cut.precision} = {{"]
+    lines += [f"    .degree = {cut.degree},", f"    .sharp = {cut.sharp},", *lines_forwards]
     lines += [f"    .{name} = {c_number(cut, value)}," for name, value in scalars.items()]
     lines += ["    .rows = {"]
-    in_line = 6 if cut.precision == "float32" else 4
+    in_line = 4 if cut.precision == "float64" else 6
     for row in rows:
         numbers = [c_number(cut, float(x)) for x in row]
         lines += ["        {"]
@@ -363,19 +388,23 @@ def text_of(table: Table, cut: Cut) -> str:
         lines += ["        },"]
     lines += ["    },", "};"]
     for loop, kind in table.loops.items():
-        direction = loop.rsplit("_", 1)[1].upper()
-        if cut.precision == "float32":
-            kinds = f"{kind}, {NARROW_KINDS.get(kind, kind)}"
-        else:
-            direction, kinds = f"{direction}_FLOAT64", kind
-        lines.append(f"FASTACT_PIECEWISE_{direction}({loop}, {table.name}, {kinds}, FASTACT_{cut.ends})")
+        macro = "_".join([loop.rsplit("_", 1)[1], cut.precision]).upper()
+        kind = NARROW_KINDS.get(kind, kind) if cut.precision == "narrow" else kind
+        lines.append(f"FASTACT_PIECEWISE_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
     return "\n".join([*lines, ""])
+
+
+def text_at(place: tuple[int, int]) -> str:
+    """The same by numbers, which go to another process, as functions do not."""
+    return text_of(TABLES[place[0]], TABLES[place[0]].all_cuts[place[1]])
 
 
 def text() -> str:
     """The whole header."""
     head = "/* Generated by tools/piecewise_tables.py; not to be edited.  What the numbers are: piecewise.h. */\n\n"
-    return head + "\n".join(text_of(table, cut) for table in TABLES for cut in table.cuts)
+    places = [(table, cut) for table in range(len(TABLES)) for cut in range(len(TABLES[table].all_cuts))]
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        return head + "\n".join(pool.map(text_at, places))
 
 
 if __name__ == "__main__":
