@@ -42,12 +42,13 @@ SCHEDULING = ["-fschedule-insns", "-fsched-pressure", "--param", "sched-pressure
 NO_EARLY_UNROLLING = ["--param", "max-completely-peel-times=8"]
 # Beyond the caches the next elements are not there in time: what the CPU fetches ahead by itself ends with each page of
 # memory.  GCC then adds prefetches of the cache lines of inputs and outputs to the finished SIMD loops, of what is
-# needed after 1000 "cycles" of its own count, which are 1 to 4 KiB (500 and 1500: up to a tenth slower here or there).
-# 16 Mi elements on one thread then take 0.5 to 0.9 of the time (gelu: float32 0.68, bfloat16 0.51, with AVX2 0.42), in
+# needed after 1000 "cycles" of its own count, which are 1 to 4 KiB (800 and 1400: up to a sixth slower here or there).
+# 16 to 64 Mi elements on one thread then take 0.4 to 0.9 of the time (gelu: float32 0.6, bfloat16 0.5, AVX2 0.4), in
 # cache 1.01.  By its own measure GCC would fetch for three arrays at most, and nothing in most gradients.  Loops of
-# rectifiers, which a prefetch would make a quarter longer, wait for memory in any case (src_cy/streaming.pxi).
+# rectifiers, which a prefetch would make a quarter longer, wait for memory in any case (src_cy/streaming.pxi).  Not for
+# writing (-mprfchw): in place that takes a tenth longer, because each line is then asked for twice.
 PREFETCHING = [
-    *("-fprefetch-loop-arrays", "--param", "prefetch-latency=1000", "--param", "simultaneous-prefetches=64"),
+    *("-fprefetch-loop-arrays", "--param", "prefetch-latency=1000", "--param", "simultaneous-prefetches=512"),
     *("--param", "min-insn-to-prefetch-ratio=5"),
 ]
 INSTRUCTION_SETS = {
@@ -61,8 +62,6 @@ INSTRUCTION_SETS = {
         "-mprefer-vector-width=512",
         *NO_CONSTANT_BRANCHES,
         *PREFETCHING,
-        # lines that will be written are fetched for that; every CPU with AVX-512 can
-        "-mprfchw",
     ],
 }
 REGISTER_BITS = {"base": 128, "avx2": 256, "avx512": 512}
