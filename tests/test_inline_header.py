@@ -82,7 +82,7 @@ def flags_of_the_build():
     path = ROOT / "setup.py"
     if not path.exists():
         pytest.skip("no setup.py beside this installation")
-    wanted = ("KERNEL_FLAGS", "NO_CONSTANT_BRANCHES", "NO_EARLY_UNROLLING", "INSTRUCTION_SETS")
+    wanted = ("KERNEL_FLAGS", "NO_CONSTANT_BRANCHES", "NO_EARLY_UNROLLING", "PREFETCHING", "INSTRUCTION_SETS")
     tree = ast.parse(path.read_text())
     tree.body = [node for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id in wanted]
     values = {}
