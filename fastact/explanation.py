@@ -94,14 +94,16 @@ def _streams(
     bound = streaming.stream_from()
     if bound is None:
         return False, f"ordinary stores: nothing is streamed ({streaming.origin})"
-    if not function.memory_bound:
+    # what is summed over channels alternates between computing and memory, so that streaming pays in any case
+    sums = function.direction == "backward" and bool(function.operand_names)
+    if not (function.memory_bound or sums):
         return False, "ordinary stores: the kernel takes longer than memory does"
     if backend == "numpy":
         return False, "ordinary stores: the numpy backend never streams"
-    if array.dtype.char not in "fd" or not array.dtype.isnative or (path == "ufunc" and not function.operand_names):
-        return False, "ordinary stores: streamed are dense arrays of float32 and float64"
-    outputs = 1 + (len(function.operand_names) if function.direction == "backward" else 0)
-    moved = array.nbytes * (len(function.array_names) + outputs)
+    is_computed = array.dtype.name in dispatch.DTYPES and array.dtype.isnative
+    if not is_computed or (path == "ufunc" and not function.operand_names):
+        return False, f"ordinary stores: streamed are dense arrays of {', '.join(dispatch.DTYPES)}"
+    moved = array.nbytes * (len(function.array_names) + 1)
     words = f"{moved} bytes in and out, streaming pays from {bound} ({streaming.origin}), if the output is no input"
     return moved >= bound, words
 

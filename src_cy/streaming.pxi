@@ -60,6 +60,8 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
     cdef char *block[MAX_OPERANDS]
     cdef int n_inputs = entry.n_inputs, n_operands = entry.n_inputs + entry.n_outputs, k
     cdef Py_ssize_t size = element_size(kind), position = start, count
+    # whole lines and whole granules: of 16 bits a granule is half a line
+    cdef Py_ssize_t unit = max(<Py_ssize_t> GRANULE, CACHE_LINE // size)
     cdef size_t past = (<size_t> data[n_inputs] + start * size) % CACHE_LINE
     cdef kernel_function function = kernel.function
     cdef const void *parameters = params
@@ -80,8 +82,8 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
     if past:
         position = min(stop, start + <Py_ssize_t> (CACHE_LINE - past) // size)
         run_range(kernel, entry, kind, data, steps, start, position, params)
-    while stop - position >= GRANULE:
-        count = min(<Py_ssize_t> STREAM_BYTES // size, (stop - position) // GRANULE * GRANULE)
+    while stop - position >= unit:
+        count = min(<Py_ssize_t> STREAM_BYTES // size, (stop - position) // unit * unit)
         for k in range(n_inputs):
             if steps[k] != 0:
                 block[k] = data[k] + position * size

@@ -5,11 +5,12 @@ call is streamed shows in what its kernel is handed: a buffer instead of the out
 """
 
 import ctypes
+import itertools
 import sys
 
 import numpy as np
 import pytest
-from cases import DTYPES, FUNCTIONS, assert_same_bits, call, first, inputs, supply
+from cases import DTYPES, FUNCTIONS, HALF_DTYPES, assert_same_bits, call, first, inputs, supply
 from interpreters import run_python
 
 import fastact
@@ -177,6 +178,20 @@ def test_every_offset_and_length(everything_streams, function, backend, dtype):
             assert (room.view(np.uint8) == guard).all(), (offset, length)
 
 
+@pytest.mark.parametrize("dtype", HALF_DTYPES)
+@pytest.mark.parametrize("name", ["relu", "leaky_relu_backward", "prelu", "prelu_backward", "sigmoid_backward"])
+def test_16_bits_at_every_offset_and_length(everything_streams, name, dtype):
+    """A granule is half a line there: nothing beside the output is touched, and no bit differs."""
+    function = getattr(fastact, name)
+    x, grad, expected = operands(function, dtype, 1800)
+    for offset, length in itertools.product(range(0, 33), (31, 33, 64, 528, 1000, 1024, 1040, 1600, 1800)):
+        room = np.full(1900, 7, np.uint16)
+        out = room[offset : offset + length].view(expected.dtype)
+        call(function, x[:length], grad=grad[:length], out=out)
+        assert_same_bits(out, expected[:length], (offset, length))
+        assert (room[:offset] == 7).all() and (room[offset + length :] == 7).all(), (offset, length)
+
+
 def test_every_alignment_of_the_inputs(everything_streams, plain_function, dtype):
     """Inputs that stand otherwise in their lines than the output, and constant ones."""
     x, grad, expected = operands(plain_function, dtype, 1000)
@@ -251,7 +266,11 @@ def test_explain_tells(everything_streams):
     assert any("8000 bytes in and out, streaming pays from 8000" in reason for reason in explanation.reasons)
     assert not fastact.explain("relu", x[:-1]).streams
     assert fastact.explain("relu_backward", x[:700]).streams
-    assert not fastact.explain("relu", np.zeros(9999, "float16")).streams
+    assert fastact.explain("relu", np.zeros(9999, "float16")).streams
+    assert not fastact.explain("relu", np.zeros(9999, "int16")).streams
+    # three arrays; what is summed over channels is not one
+    assert fastact.explain("prelu_backward", x[:700]).streams
+    assert not fastact.explain("prelu_backward", x[:600]).streams
     assert not fastact.explain("relu", np.zeros(9999, "float32")[::2]).streams
     with fastact.use_backend("numpy"):
         assert not fastact.explain("relu", x).streams
