@@ -195,10 +195,23 @@ def _address(backend: str, loop: str, dtype: str) -> int | None:
     return address
 
 
-def _enter(function: _core.ElementwiseFunction, backend: str, kind: int, address: int) -> None:
-    """Put a backend's kernel of one dtype into the table."""
-    uniform = cython_kernels.uniform_kernel(_loop(function), DTYPES[kind]) if backend == "cython" else 0
-    function.supply(BACKENDS.index(backend), kind, address, _MODULES[backend].DISTINCT, uniform)
+def supply_compiled(function: _core.ElementwiseFunction, dtype: str, level: str | None = None) -> None:
+    """Enter the compiled kernel of an instruction set into the table, by default of the one that serves.
+
+    With it the one for a per-channel operand of one value, if there is one (``lowering.uniform_loop_of``).
+    """
+    kernels, loop = cython_kernels.kernels_of(level), _loop(function)
+    uniform = kernels.get((f"{loop}_uniform", dtype), 0)
+    place = BACKENDS.index("cython"), DTYPES.index(dtype)
+    function.supply(*place, kernels[loop, dtype], cython_kernels.DISTINCT, uniform)
+
+
+def _enter(function: _core.ElementwiseFunction, dtype: str, backend: str, address: int) -> None:
+    """Put a backend's kernel, which is there, into the table."""
+    if backend == "cython":
+        supply_compiled(function, dtype)
+    else:
+        function.supply(BACKENDS.index(backend), DTYPES.index(dtype), address, _MODULES[backend].DISTINCT)
 
 
 def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
@@ -210,7 +223,7 @@ def resolve_kernel(function: _core.ElementwiseFunction, dtype: str) -> None:
                 continue
             address = _address(name, _loop(function), dtype)
             if address is not None:
-                _enter(function, name, kind, address)
+                _enter(function, dtype, name, address)
                 function.activate(BACKENDS.index(name), kind)
                 return
         raise RuntimeError(f"no backend can serve {_loop(function)} {dtype}: {_failed}")
@@ -239,7 +252,7 @@ def supply(function: _core.ElementwiseFunction, dtype: str, backend: str) -> boo
     if address is None:
         return False
     with _lock:
-        _enter(function, backend, DTYPES.index(dtype), address)
+        _enter(function, dtype, backend, address)
     return True
 
 
@@ -264,8 +277,8 @@ def _supply_compiled() -> None:
     """Enter all compiled kernels at once; they exist already."""
     if cython_kernels.unavailable() is None:
         for function in FUNCTIONS.values():
-            for kind, dtype in enumerate(DTYPES):
-                _enter(function, "cython", kind, cython_kernels.kernel(_loop(function), dtype))
+            for dtype in DTYPES:
+                supply_compiled(function, dtype)
         for dtype, addresses in cython_kernels.conversions().items():
             _core.supply_conversions(DTYPES.index(dtype), *addresses)
 

@@ -144,10 +144,5 @@ def assert_same_bits(got, expected, what=""):
 
 def supply(level):
     """Enter the compiled kernels of an instruction set into the kernel table."""
-    kernels = cython_kernels.kernels_of(level)
-    for function, (precision, dtype) in itertools.product(FUNCTIONS, enumerate(dispatch.DTYPES)):
-        loop = f"{function.row.name}_{function.direction}"
-        addresses = kernels[loop, dtype], cython_kernels.uniform_of(kernels, loop, dtype)
-        function.supply(
-            dispatch.BACKENDS.index("cython"), precision, addresses[0], cython_kernels.DISTINCT, addresses[1]
-        )
+    for function, dtype in itertools.product(FUNCTIONS, dispatch.DTYPES):
+        dispatch.supply_compiled(function, dtype, level)

@@ -49,6 +49,9 @@ NARROW_KINDS = {
     "short_of_relu": "narrow_short_of_relu",
 }
 
+#: Multiples of t that a kind itself adds in the first interval, where the table has what is left.
+ADDED_APART = {"odd": 1.0, "short_of_relu": -0.5}
+
 Function = Callable[[Any], Any]
 
 
@@ -73,6 +76,11 @@ class Cut(NamedTuple):
     @property
     def number(self) -> Any:
         return TYPES[self.precision]
+
+    @property
+    def computed(self) -> str:
+        """What it is computed in."""
+        return "float64" if self.precision == "float64" else "float32"
 
     @property
     def count(self) -> int:
@@ -118,6 +126,11 @@ class Table(NamedTuple):
     #: Whether b is 0 in the interval there, so that numbers near 0 are added as they are: nothing falls where it should
     #: rise.
     from_zero: bool = True
+
+    def kinds(self, cut: Cut) -> list[str]:
+        """The kinds of the loops, in their order, in one precision."""
+        narrow = NARROW_KINDS if cut.precision == "narrow" else {}
+        return [narrow.get(kind, kind) for kind in self.loops.values()]
 
     @property
     def all_cuts(self) -> list[Cut]:
@@ -327,15 +340,13 @@ def rows_of(table: Table, cut: Cut) -> tuple[np.ndarray[Any, Any], float]:
             b, c0, c1 = 0.0, float(value), -float(cut.number(float(slope)))
         else:
             b, c0, c1 = place(table.function, cut, low, high)
-        fit = fitted_precisely if cut.precision == "float64" else fitted
+        fit = fitted_precisely if cut.computed == "float64" else fitted
         further, error = fit(table.function, low, high, cut.degree, b, c0, c1)
-        # where t itself is added, what stands there is 1
-        c1 += index == 0 and "odd" in table.loops.values()
-        if index == 0 and table.forwards:
-            c0 = -0.0
-        if index == 0 and cut.precision == "float32" and "short_of_relu" in table.loops.values():
-            # t / 2 is taken away, and nearly nothing: of the sign with which 0 becomes -0.0
-            c1 += 2.0**-32 - 0.5
+        if index == 0:
+            c1 += sum(ADDED_APART.get(kind, 0.0) for kind in table.kinds(cut))
+            if table.forwards:
+                # nearly nothing instead of 0: of the sign with which t = 0 becomes -0.0
+                c0, c1 = -0.0, c1 or 2.0**-32
         signs = [(-1) ** k for k in range(cut.degree + 1)] if table.forwards else [1] * (cut.degree + 1)
         rows[:, index % cut.count] = [b, *(s * c for s, c in zip(signs, (c0, c1, *further), strict=True))]
         worst = max(worst, error)
@@ -370,26 +381,24 @@ def text_of(table: Table, cut: Cut) -> str:
     scalars = {"linear": cut.linear, "quadratic": cut.quadratic, "last": cut.last}
     lines_forwards = ["    .forwards = 1,"] if table.forwards else []
     if table.least:
-        scalars["least"] = table.least["float64" if cut.precision == "float64" else "float32"]
+        scalars["least"] = table.least[cut.computed]
     if table.zero is not None:
         high = cut.number(float(table.zero))
         scalars |= {"zero": float(high), "zero_rest": rest_of_zero(table, cut.number, high)}
     lines = [f"/* {table.why}; largest error of a fit {error} units in the last place */"]
-    computed = "float64" if cut.precision == "float64" else "float32"
-    lines += [f"static const struct fastact_piecewise_{computed} fastact_{table.name}_pieces_{cut.precision} = {{"]
+    lines += [f"static const struct fastact_piecewise_{cut.computed} fastact_{table.name}_pieces_{cut.precision} = {{"]
     lines += [f"    .degree = {cut.degree},", f"    .sharp = {cut.sharp},", *lines_forwards]
     lines += [f"    .{name} = {c_number(cut, value)}," for name, value in scalars.items()]
     lines += ["    .rows = {"]
-    in_line = 4 if cut.precision == "float64" else 6
+    in_line = 4 if cut.computed == "float64" else 6
     for row in rows:
         numbers = [c_number(cut, float(x)) for x in row]
         lines += ["        {"]
         lines += [f"            {', '.join(numbers[k : k + in_line])}," for k in range(0, cut.count, in_line)]
         lines += ["        },"]
     lines += ["    },", "};"]
-    for loop, kind in table.loops.items():
+    for loop, kind in zip(table.loops, table.kinds(cut), strict=True):
         macro = "_".join([loop.rsplit("_", 1)[1], cut.precision]).upper()
-        kind = NARROW_KINDS.get(kind, kind) if cut.precision == "narrow" else kind
         lines.append(f"FASTACT_PIECEWISE_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
     return "\n".join([*lines, ""])
 

@@ -83,18 +83,6 @@ def kernel(loop: str, dtype: str) -> int:
     return address
 
 
-def uniform_kernel(loop: str, dtype: str) -> int:
-    """Address of the one for a per-channel operand of one value (lowering.uniform_loop_of), or 0 if there is none."""
-    module = _choose()
-    assert module is not None
-    return uniform_of(_table(module), loop, dtype)
-
-
-def uniform_of(kernels: dict[tuple[str, str], int], loop: str, dtype: str) -> int:
-    """The same of any instruction set's kernels."""
-    return kernels.get((f"{loop}_uniform", dtype), 0)
-
-
 _tables: dict[str, dict[tuple[str, str], int]] = {}
 
 
@@ -104,8 +92,12 @@ def _table(module: ModuleType) -> dict[tuple[str, str], int]:
     return _tables[module.__name__]
 
 
-def kernels_of(level: str) -> dict[tuple[str, str], int]:
-    """All addresses of one instruction set, whether it is the one that serves or not; for tests and ``verify``."""
+def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
+    """All addresses of one instruction set: the one that serves, or, for tests and ``verify``, any that runs here."""
+    if level is None:
+        module = _choose()
+        assert module is not None
+        return _table(module)
     if level not in _load("base").runnable():
         raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_load('base').runnable())}")
     return _table(_load(level))

@@ -84,24 +84,21 @@ def available() -> tuple[str, ...]:
 @contextmanager
 def _served_by(function: _core.ElementwiseFunction, target: str) -> Iterator[None]:
     """Let a target's float64 kernel serve a function, on this thread alone; afterwards what served before does."""
-    precision, loop = dispatch.DTYPES.index("float64"), f"{function.row.name}_{function.direction}"
-    if target == "numba":
-        number, distinct = dispatch.BACKENDS.index("numba"), True
-        address, uniform = numba_kernels.kernel(loop, "float64"), 0
-    else:
-        number, distinct = dispatch.BACKENDS.index("cython"), cython_kernels.DISTINCT
-        kernels = cython_kernels.kernels_of(target)
-        address, uniform = kernels[loop, "float64"], cython_kernels.uniform_of(kernels, loop, "float64")
+    precision, number = dispatch.DTYPES.index("float64"), dispatch.BACKENDS.index("cython")
     before = function.serving(precision)
-    function.supply(number, precision, address, distinct, uniform)
+    if target == "numba":
+        number = dispatch.BACKENDS.index("numba")
+        address = numba_kernels.kernel(f"{function.row.name}_{function.direction}", "float64")
+        function.supply(number, precision, address, numba_kernels.DISTINCT)
+    else:
+        dispatch.supply_compiled(function, "float64", target)
     function.activate(number, precision)
     try:
         with threads.num_threads(1):
             yield
     finally:
         if target != "numba":
-            addresses = cython_kernels.kernel(loop, "float64"), cython_kernels.uniform_kernel(loop, "float64")
-            function.supply(number, precision, addresses[0], distinct, addresses[1])
+            dispatch.supply_compiled(function, "float64")
         function.activate(before if before >= 0 else number, precision)
 
 

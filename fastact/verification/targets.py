@@ -41,13 +41,9 @@ def contender(subject: Subject, target: str, form: Format) -> Contender:
     """A call of the function that this target serves; only inside `kept`."""
     function = subject.callable
     backend = dispatch.BACKENDS.index("numba" if target == "numba" else "cython")
-    module = numba_kernels if target == "numba" else cython_kernels
-    loop, kind = f"{subject.row.name}_{function.direction}", dispatch.DTYPES.index(form.name)
+    kind = dispatch.DTYPES.index(form.name)
     if target == "numba":
-        address, uniform = numba_kernels.kernel(loop, form.name), 0
-    else:
-        kernels = cython_kernels.kernels_of(target)
-        address, uniform = kernels[loop, form.name], cython_kernels.uniform_of(kernels, loop, form.name)
+        address = numba_kernels.kernel(f"{subject.row.name}_{function.direction}", form.name)
     ones = np.ones(0, form.dtype)
     out = np.empty(0, form.dtype)
 
@@ -55,7 +51,10 @@ def contender(subject: Subject, target: str, form: Format) -> Contender:
         nonlocal ones, out
         if ones.size != x.size:
             ones, out = np.ones(x.size, form.dtype), np.empty(x.size, form.dtype)
-        function.supply(backend, kind, address, module.DISTINCT, uniform)
+        if target == "numba":
+            function.supply(backend, kind, address, numba_kernels.DISTINCT)
+        else:
+            dispatch.supply_compiled(function, form.name, target)
         function.activate(backend, kind)
         arrays = (x,) if subject.is_value else (ones, x)
         # not what it returns: prelu's gradient comes with that of its weight
@@ -74,10 +73,7 @@ def kept() -> Iterator[None]:
     finally:
         if cython_kernels.unavailable() is None:
             for function in dispatch.FUNCTIONS.values():
-                for kind, dtype in enumerate(dispatch.DTYPES):
-                    loop = f"{function.row.name}_{function.direction}"
-                    addresses = cython_kernels.kernel(loop, dtype), cython_kernels.uniform_kernel(loop, dtype)
-                    backend = dispatch.BACKENDS.index("cython")
-                    function.supply(backend, kind, addresses[0], cython_kernels.DISTINCT, addresses[1])
+                for dtype in dispatch.DTYPES:
+                    dispatch.supply_compiled(function, dtype)
         with dispatch.use_backend(dispatch.get_backend()):
             pass
