@@ -30,7 +30,7 @@ from fastact.cases import aligned, show_size
 
 FUNCTIONS = ("relu", "gelu", "silu")
 OPERATORS = ("relu", "gelu", "matmul")
-POOLS = ("own", "openmp")
+POOLS = ("auto", "own", "openmp")
 #: What each part of a round takes: long against the time that either side's threads stay awake.
 SECONDS = 0.25
 
@@ -125,7 +125,7 @@ def rows(options: Any) -> list[dict[str, Any]]:
                 found.append(
                     {"operator": operator, "function": name, "size": size, "pool": pool, "pinned": options.pin, **row}
                 )
-    fastact.set_thread_pool("own")
+    fastact.set_thread_pool("auto")
     if options.pin:
         os.sched_setaffinity(0, allowed)
     return found
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--function", nargs="+", default=FUNCTIONS, choices=FUNCTIONS, help="default: all of these")
     parser.add_argument("--operator", nargs="+", default=OPERATORS, choices=OPERATORS, help="default: all of these")
     parser.add_argument("--size", type=sections.sizes, default=sections.sizes("256Ki,1Mi"), metavar="N[,N...]")
-    parser.add_argument("--pool", nargs="+", default=POOLS, choices=POOLS, help="fastact's threads; default: both")
+    parser.add_argument("--pool", nargs="+", default=POOLS, choices=POOLS, help="fastact's threads; default: all")
     parser.add_argument("--edge", type=int, default=512, help="of the matrices; default: %(default)s")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="each side of a round; default: %(default)s")
     parser.add_argument(

@@ -77,6 +77,10 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     came_from = f"; threshold: {known[1]}" if known[0] == threshold else ""
     streams, why_streams = _streams(called, array, backend, path)
     reasons.append(why_streams)
+    if count > 1:
+        reasons.append(
+            f"threads of pool {threads.pool_at_present()!r} at present ({threads.get_thread_pool()!r} is set)"
+        )
     reasons.append(
         f"{array.size} elements, threads pay from {threshold}; "
         f"{threads.get_num_threads()} may be used ({threads.origin}){came_from}"

@@ -2,8 +2,8 @@
 
 ``FASTACT_NUM_THREADS``, then ``OMP_NUM_THREADS``, then the smaller of the CPU affinity and the cgroup's quota.  The
 number is one for the process; small arrays never use more than the calling thread (see ``dispatch``), and a call that
-finds another one working in parallel works serially (``src_cy/pool.h``).  The threads are fastact's own unless
-``set_thread_pool`` says otherwise.
+finds another one working in parallel works serially (``src_cy/pool.h``).  The threads are fastact's own, or PyTorch's
+where a program takes turns between both (``src_cy/borrowing.h``), unless ``set_thread_pool`` says otherwise.
 """
 
 from __future__ import annotations
@@ -161,20 +161,20 @@ def num_threads(count: int) -> Iterator[None]:
 
 
 def get_thread_pool() -> str:
-    """Return whose threads share the work of large arrays with the calling one.
+    """Return what ``set_thread_pool`` has chosen.
 
     Returns
     -------
     str
-        ``'own'`` or ``'openmp'``.
+        ``'auto'``, ``'own'`` or ``'openmp'``.
 
     Examples
     --------
     >>> import fastact
     >>> fastact.get_thread_pool()
-    'own'
+    'auto'
     """
-    return "openmp" if _core.borrows_openmp() else "own"
+    return str(_core.chosen_pool())
 
 
 def set_thread_pool(name: str) -> None:
@@ -183,32 +183,43 @@ def set_thread_pool(name: str) -> None:
     Parameters
     ----------
     name : str
-        ``'own'``, the default: fastact's own workers.  They are never waited for before they have begun, so another
-        process that takes a core costs little, and they survive every kind of fork.
+        ``'own'``: fastact's own workers.  They are never waited for before they have begun, so another process that
+        takes a core costs little, and they survive every kind of fork.
 
         ``'openmp'``: the threads of the OpenMP runtime that another package has brought into the process, PyTorch's if
-        it is imported.  For programs that take turns between fastact and PyTorch's operators: PyTorch's threads keep
-        their cores for milliseconds after each operator, and fastact's own would wait for them.  As in PyTorch, every
-        Python thread that calls gets a team of its own.  A forked child goes back to ``'own'``.
+        it is imported.  PyTorch's threads keep their cores for milliseconds after each operator, and fastact's own
+        would wait for them.  As in PyTorch, every Python thread that calls gets a team of its own, and a call waits
+        for every thread of the team.  A forked child goes back to ``'own'``.
+
+        ``'auto'``, the default: fastact's own, until they are not there when they should be, which is so in a program
+        that takes turns between PyTorch's operators and fastact; then those of its runtime, for as long as they are
+        there.  Without such a runtime in the process, and in a forked child, the same as ``'own'``.
 
     Raises
     ------
     ValueError
-        If ``name`` is neither, or if it is ``'openmp'`` and there is no such runtime in this process, or this process
-        was forked.
+        If ``name`` is none of these, or if it is ``'openmp'`` and there is no such runtime in this process, or this
+        process was forked.
 
     Examples
     --------
     >>> import fastact
     >>> fastact.set_thread_pool("own")
+    >>> fastact.set_thread_pool("auto")
     """
-    if name not in ("own", "openmp"):
-        raise ValueError(f"name: got {name!r}; accepted: 'own', 'openmp'")
-    if not _core.borrow_openmp(name == "openmp"):
+    if name not in ("auto", "own", "openmp"):
+        raise ValueError(f"name: got {name!r}; accepted: 'auto', 'own', 'openmp'")
+    if not _core.choose_pool(name):
         raise ValueError(
-            f"name: got {name!r}, and this process has no OpenMP runtime that could be used; accepted: 'own', and "
-            "'openmp' once a package that brings such a runtime (PyTorch, say) is imported, but not in a forked child"
+            f"name: got {name!r}, and this process has no OpenMP runtime that could be used; accepted: 'auto', "
+            "'own', and 'openmp' once a package that brings such a runtime (PyTorch, say) is imported, but not in a "
+            "forked child"
         )
+
+
+def pool_at_present() -> str:
+    """Whose threads share the work at present: ``'own'`` or ``'openmp'``."""
+    return "openmp" if _core.borrows_openmp() else "own"
 
 
 def start() -> None:

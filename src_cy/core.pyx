@@ -71,6 +71,7 @@ cdef object embedding = None
 
 # Of the dtypes that there are kernels for, by their numbers in fastact.h.
 cdef tuple KIND_NAMES = ("float32", "float64", "float16", "bfloat16")
+cdef tuple POOLS = ("own", "openmp", "auto")  # as in pool.h
 
 cdef enum:
     # From here on the GIL is released: below, giving it back and forth costs more than the work.
@@ -551,14 +552,20 @@ def get_thread_count():
     return thread_count
 
 
-def borrow_openmp(bint borrow):
-    """Let an OpenMP runtime's threads do the jobs, or our own; False if there is no runtime in the process."""
+def choose_pool(str name):
+    """Whose threads do the jobs, a name of POOLS; False if that is an OpenMP runtime's, and the process has none."""
+    cdef int choice = POOLS.index(name)
     with nogil:
-        borrow = pool_borrow(borrow)
-    return bool(borrow)
+        choice = pool_choose(choice)
+    return bool(choice)
+
+
+def chosen_pool():
+    return POOLS[pool_chosen()]
 
 
 def borrows_openmp():
+    """Whether the threads that do the jobs are an OpenMP runtime's at present."""
     return bool(pool_borrows())
 
 

@@ -15,7 +15,8 @@ cdef extern from "pool.h" nogil:
     ctypedef void (*pool_task "fastact_task")(void *context, int chunk) noexcept nogil
     enum: FASTACT_MAX_CHUNKS
     int pool_start "fastact_pool_start"(int cores)
-    bint pool_borrow "fastact_pool_borrow"(bint borrow)
+    int pool_choose "fastact_pool_choose"(int choice)
+    int pool_chosen "fastact_pool_chosen"()
     bint pool_borrows "fastact_pool_borrows"()
     int pool_run "fastact_pool_run"(pool_task task, void *context, int chunks, int threads, bint lengthy)
     int has_threads "fastact_has_threads"()

@@ -113,13 +113,20 @@ __attribute__((noinline)) static void fastact_look_for_runtimes(void)
     }
 }
 
-static inline int fastact_inside_openmp(void)
+static inline int fastact_has_runtime(void)
 {
     unsigned long long loaded = fastact_libraries_loaded();
     if (loaded != atomic_load(&fastact_looked_at)) {
         fastact_look_for_runtimes();
         atomic_store(&fastact_looked_at, loaded);
     }
+    return atomic_load(&fastact_runtimes[0]) != NULL;
+}
+
+static inline int fastact_inside_openmp(void)
+{
+    if (!fastact_has_runtime())
+        return 0;
     for (int k = 0; k < FASTACT_MAX_RUNTIMES; k++) {
         fastact_in_parallel in_parallel = atomic_load(&fastact_runtimes[k]);
         if (!in_parallel || in_parallel())
@@ -128,6 +135,7 @@ static inline int fastact_inside_openmp(void)
     return 0;
 }
 #else
+static inline int fastact_has_runtime(void) { return 0; }
 static inline int fastact_inside_openmp(void) { return 0; }
 #endif
 

@@ -48,6 +48,9 @@
 
 typedef void (*fastact_task)(void *context, int chunk);
 
+/* Whose threads do the jobs: our own workers, an OpenMP runtime's (team.h), or whichever are there (borrowing.h). */
+enum { FASTACT_POOL_OWN, FASTACT_POOL_OPENMP, FASTACT_POOL_AUTO };
+
 #ifdef FASTACT_THREADS
 
 #include "placement.h"
@@ -78,7 +81,10 @@ static struct {
     int64_t next_wake, last_end;
     fastact_task task;
     void *context;
+    fastact_borrowing borrowing; /* with FASTACT_POOL_AUTO */
 } fastact_pool;
+static _Atomic int fastact_pool_choice = FASTACT_POOL_AUTO; /* changed by the owner */
+static int fastact_forks;
 static int fastact_core_count = 1;
 static inline int fastact_cores(void) { return fastact_core_count; }
 
@@ -293,6 +299,21 @@ static void fastact_grow(int workers)
     pthread_attr_destroy(&attributes);
 }
 
+/* Whether this thread's next job is for a runtime's team.  Only the owner of the pool calls it. */
+static int fastact_is_for_team(void)
+{
+    if (fastact_pool_choice != FASTACT_POOL_AUTO)
+        return fastact_pool_choice == FASTACT_POOL_OPENMP;
+    if (!fastact_borrows_for(&fastact_pool.borrowing, (uintptr_t)pthread_self()))
+        return 0;
+    if (!fastact_team.start && !fastact_choose_team(&fastact_team)) {
+        fastact_team.start = 0;
+        fastact_pool.borrowing.borrows = 0;
+        fastact_pool.borrowing.not_before = INT64_MAX;
+    }
+    return fastact_team.start != 0;
+}
+
 /* Wait for the chunks that workers have claimed; `own` were done here. */
 static void fastact_await_workers(uint32_t own)
 {
@@ -321,16 +342,22 @@ static inline uint64_t fastact_next_generation(void)
 static int fastact_pool_run(fastact_task task, void *context, int chunks, int threads, int lengthy)
 {
     uint64_t generation;
-    uint32_t own = 0;
-    int64_t now, gap;
-    int idle = 0, chunk, seats, missing, had;
-    threads = threads < chunks ? threads : chunks;
+    int64_t now, worked, gap;
+    int idle = 0, chunk, seats, missing, had, is_served = 1;
+    fastact_course course = {chunks, 0, 0, 0, 0};
+    course.threads = threads = threads < chunks ? threads : chunks;
     if (threads < 2 || chunks > FASTACT_MAX_CHUNKS || !atomic_compare_exchange_strong(&fastact_pool.busy, &idle, 1))
         return 1;
-    if (fastact_team.start) {
-        fastact_team_run(task, context, chunks, threads);
-        fastact_pool.last_end = 0; /* what workers there are sleep, and need not be ready */
-        fastact_pool.busy = 0;
+    now = fastact_now();
+    if (fastact_is_for_team()) {
+        int forks = fastact_forks;
+        fastact_team_run(task, context, &course, now, fastact_now);
+        if (forks == fastact_forks) { /* else this is a child that was forked inside a task */
+            if (fastact_pool_choice == FASTACT_POOL_AUTO)
+                fastact_learn_from_team(&fastact_pool.borrowing, &course, fastact_now());
+            fastact_pool.last_end = 0; /* what workers there are sleep, and need not be ready */
+            fastact_pool.busy = 0;
+        }
         return threads;
     }
     had = fastact_pool.workers;
@@ -345,7 +372,6 @@ static int fastact_pool_run(fastact_task task, void *context, int chunks, int th
     fastact_pool.context = context;
     /* What stands between two calls of ours may be somebody else's work on all cores, where a worker that spins keeps
      * out theirs: alternating with relu of PyTorch, 1 Mi, cost that 95 us instead of 45. */
-    now = fastact_now();
     gap = now - fastact_pool.last_end;
     fastact_pool.has_cores = threads <= fastact_core_count; /* else spinning would take them from those that work */
     fastact_pool.spins = fastact_pool.has_cores && gap < FASTACT_ROW_NS;
@@ -359,26 +385,34 @@ static int fastact_pool_run(fastact_task task, void *context, int chunks, int th
          * of 70 us gains nothing, one of 140 takes 100.  So only for a long job, or when calls come in a row.  But a
          * worker that sleeps again within its spin had no core of its own, and waking it at every call would cost 3 us
          * each. */
-        if ((lengthy || gap < FASTACT_ROW_NS) && now >= fastact_pool.next_wake) {
+        is_served = lengthy || gap < FASTACT_ROW_NS;
+        if (is_served && now >= fastact_pool.next_wake) {
             fastact_pool.next_wake = now + FASTACT_WAKE_NS;
             fastact_clear_core(fastact_pool.caller_cpu, fastact_pool.workers);
             fastact_pool.bell++;
             fastact_wake(&fastact_pool.bell, missing);
         }
     }
-    for (; (chunk = fastact_claim(&generation, FASTACT_FRONT)) >= 0; own++)
+    for (; (chunk = fastact_claim(&generation, FASTACT_FRONT)) >= 0; course.own++)
         task(context, chunk);
     if (fastact_generation(fastact_pool.ticket) != generation)
         return seats + 1; /* a child that was forked inside a task: it has no pool and nobody to wait for */
-    fastact_await_workers(own);
+    worked = fastact_now();
+    fastact_await_workers((uint32_t)course.own);
     fastact_pool.last_end = fastact_now();
+    course.work = worked - now;
+    course.wait = fastact_pool.last_end - worked;
+    /* a short job that comes alone wakes nobody, so it tells nothing */
+    if (fastact_pool_choice == FASTACT_POOL_AUTO && is_served && gap < FASTACT_TURNS_GAP_NS &&
+        fastact_learn_from_workers(&fastact_pool.borrowing, &course, fastact_pool.last_end) && !fastact_forks &&
+        fastact_has_runtime())
+        fastact_borrow(&fastact_pool.borrowing, fastact_pool.last_end);
     fastact_pool.busy = 0;
     return seats + 1;
 }
 
 /* Callers with work for more than one thread that are inside, on any thread of the process. */
 static _Alignas(64) _Atomic int fastact_callers;
-static int fastact_forks;
 
 /* How many there are with this one.  When they outnumber the cores, this one lets the others go first: the system would
  * take the core from it anyway, after milliseconds, in the middle of some call, which would then last as long as all
@@ -401,23 +435,32 @@ static inline void fastact_caller_leaves(int forks)
         atomic_fetch_sub(&fastact_callers, 1);
 }
 
-/* From now on jobs are done by workers of our own, or by the threads of an OpenMP runtime; 0 if there is no runtime. */
-static inline int fastact_pool_borrow(int borrow)
+/* Whose threads do the jobs from now on; 0 if that is to be a runtime's, and there is none. */
+static inline int fastact_pool_choose(int choice)
 {
     fastact_team_functions team = {0, 0, 0};
     int idle = 0;
-    if (borrow && (fastact_forks || !fastact_choose_team(&team)))
+    if (choice == FASTACT_POOL_OPENMP && (fastact_forks || !fastact_choose_team(&team)))
         return 0;
     while (!atomic_compare_exchange_strong(&fastact_pool.busy, &idle, 1)) {
         sched_yield(); /* a job runs: it ends without us */
         idle = 0;
     }
     fastact_team = team;
+    fastact_pool_choice = choice;
+    memset(&fastact_pool.borrowing, 0, sizeof fastact_pool.borrowing);
     fastact_pool.busy = 0;
     return 1;
 }
 
-static inline int fastact_pool_borrows(void) { return fastact_team.start != 0; }
+static inline int fastact_pool_chosen(void) { return fastact_pool_choice; }
+
+/* Whether the last job's threads were a runtime's; for a look from outside, so nothing waits for the owner. */
+static inline int fastact_pool_borrows(void)
+{
+    return fastact_pool_choice == FASTACT_POOL_OPENMP ||
+           (fastact_pool_choice == FASTACT_POOL_AUTO && fastact_pool.borrowing.borrows);
+}
 
 static void fastact_in_forked_child(void)
 {
@@ -426,7 +469,9 @@ static void fastact_in_forked_child(void)
     fastact_pool.ticket = generation << 24;
     fastact_callers = 0;
     fastact_forks++;
-    fastact_team.start = 0; /* the runtime's threads are lost, and it would wait for them */
+    /* the runtime's threads are lost, and it would wait for them */
+    if (fastact_pool_choice == FASTACT_POOL_OPENMP)
+        fastact_pool_choice = FASTACT_POOL_OWN;
     fastact_forget_sleepers();
     fastact_forget_beds();
 }
@@ -442,7 +487,8 @@ static int fastact_pool_start(int cores)
 enum { FASTACT_MAX_CHUNKS = 1 };
 static inline int fastact_cores(void) { return 1; }
 static inline int fastact_pool_start(int cores) { return cores & 0; }
-static inline int fastact_pool_borrow(int borrow) { return !borrow; }
+static inline int fastact_pool_choose(int choice) { return choice != FASTACT_POOL_OPENMP; }
+static inline int fastact_pool_chosen(void) { return FASTACT_POOL_OWN; }
 static inline int fastact_pool_borrows(void) { return 0; }
 static inline int fastact_caller_enters(int *forks) { return (*forks = 0) + 1; }
 static inline void fastact_caller_leaves(int forks) { (void)forks; }

@@ -8,7 +8,8 @@
  *
  * Why not always.  A region ends when the last member has been there: where another process takes a core, that is a
  * time slice later (pool.h has the figures), every thread that calls gets a team of its own, and after a fork the
- * runtime hangs.  So it is the user's choice (set_thread_pool), and a forked child is back with workers of our own.
+ * runtime hangs.  So borrowing.h does it where it is seen to help, or the user chooses it (set_thread_pool), and a
+ * forked child is back with workers of our own.
  *
  * The team is as large as the runtime would make it for anybody: to ask for another size makes it end threads and
  * start them anew.  Members that are not wanted return at once.
@@ -16,6 +17,7 @@
 #ifndef FASTACT_TEAM_H
 #define FASTACT_TEAM_H
 
+#include "borrowing.h"
 #include "openmp.h"
 
 /* GOMP_parallel is what GCC compiles a region to; LLVM's and Intel's runtimes have it, too. */
@@ -24,29 +26,41 @@ typedef struct fastact_team_functions {
     int (*number)(void), (*size)(void); /* of this thread in its team; of the team */
 } fastact_team_functions;
 
-/* Whose threads do the jobs: our own if `start` is 0.  The owner of the pool reads and writes it. */
+/* Of the runtime that was chosen; `start` is 0 until one was.  The owner of the pool reads and writes it. */
 static fastact_team_functions fastact_team;
 
 typedef struct fastact_team_job {
     fastact_task task;
     void *context;
-    int chunks, threads;
+    fastact_course *course; /* the caller's part */
+    int64_t (*now)(void);
 } fastact_team_job;
 
 static void fastact_team_member(void *shared)
 {
     const fastact_team_job *job = (const fastact_team_job *)shared;
+    fastact_course *course = job->course;
     int size = fastact_team.size(), number = fastact_team.number();
-    int members = size < job->threads ? size : job->threads;
-    if (number < members)
-        for (int k = number * job->chunks / members; k < (number + 1) * job->chunks / members; k++)
-            job->task(job->context, k);
+    int members = size < course->threads ? size : course->threads;
+    int first = number * course->chunks / members, end = (number + 1) * course->chunks / members;
+    if (number >= members)
+        return;
+    for (int k = first; k < end; k++)
+        job->task(job->context, k);
+    if (number == 0) {
+        course->own = end - first;
+        course->work = job->now();
+    }
 }
 
-static void fastact_team_run(fastact_task task, void *context, int chunks, int threads)
+/* Do course->chunks chunks on course->threads threads at most, and tell what became of it; `began`: when. */
+static void fastact_team_run(
+    fastact_task task, void *context, fastact_course *course, int64_t began, int64_t (*now)(void))
 {
-    fastact_team_job job = {task, context, chunks, threads};
+    fastact_team_job job = {task, context, course, now};
     fastact_team.start(fastact_team_member, &job, 0, 0);
+    course->wait = now() - course->work;
+    course->work -= began;
 }
 
 #ifdef FASTACT_HAS_RUNTIMES

@@ -1,4 +1,5 @@
-"""The thread pool by itself, in C: many callers, nested calls and forks, with and without ThreadSanitizer."""
+"""The thread pool by itself, in C: many callers, nested calls and forks, with and without ThreadSanitizer; and what
+makes it borrow an OpenMP runtime's threads."""
 
 import os
 import shutil
@@ -13,11 +14,11 @@ COMPILER = shutil.which("gcc")
 pytestmark = pytest.mark.skipif(COMPILER is None or os.name != "posix", reason="no gcc")
 
 
-def build(folder, *flags):
-    """The stress program, compiled without a warning."""
-    program = folder / "pool_stress"
+def build(folder, name, *flags):
+    """A program, compiled without a warning."""
+    program = folder / name
     command = [COMPILER, "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
-    command += ["-I", str(TESTS.parent / "src_cy"), str(TESTS / "c" / "pool_stress.c"), "-o", str(program)]
+    command += ["-I", str(TESTS.parent / "src_cy"), str(TESTS / "c" / f"{name}.c"), "-o", str(program)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return program
 
@@ -40,8 +41,13 @@ def test_stress(tmp_path, macro, sanitized, seconds):
         if not thread_sanitizer_works(tmp_path):
             pytest.skip("no working ThreadSanitizer")
         flags.append("-fsanitize=thread")
-    program = build(tmp_path, *flags)
+    program = build(tmp_path, "pool_stress", *flags)
     # ThreadSanitizer does not follow a process with threads through a fork
     arguments = [seconds] if sanitized else [seconds, "fork"]
     ended = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_when_threads_are_borrowed(tmp_path):
+    told = subprocess.run([build(tmp_path, "borrowing_story")], capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr

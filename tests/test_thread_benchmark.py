@@ -23,7 +23,7 @@ QUICK = {
     "serving": ["--function", "gelu", "--size", "16,32Ki", "--rounds", "2", "--seconds", "0.02", "--clients", "3"],
 }
 #: How many rows these options make; serving has one for one thread and one for two.
-ROWS = {"scaling": 2 * 2 * 2, "large_outputs": 2 * 2, "alternating": 2 * 2, "serving": 2 * 2}
+ROWS = {"scaling": 2 * 2 * 2, "large_outputs": 2 * 2, "alternating": 2 * 3, "serving": 2 * 2}
 EVERY = pytest.mark.parametrize(
     "name", ["scaling", "large_outputs", *(pytest.param(name, marks=TORCH) for name in list(QUICK)[2:])]
 )

@@ -1,5 +1,5 @@
-"""Jobs on the threads of an OpenMP runtime (``set_thread_pool("openmp")``): the same bits, no workers of our own, and
-the way back where the runtime cannot serve.
+"""Jobs on the threads of an OpenMP runtime (``set_thread_pool``): the same bits, no workers of our own, the way there
+unasked, and the way back where the runtime cannot serve.
 
 Interpreters of their own, because a runtime stays in the process that has loaded it.  GCC's is loaded by its name, as
 any package would bring it; where PyTorch is installed, its own is tried, too.
@@ -65,6 +65,46 @@ work()
 assert "fastact" in names()
 """,
         environment=TWO,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2, reason="no two cores to choose")
+@needs_gcc
+def test_workers_that_find_no_core_are_replaced(tmp_path):
+    """The runtime's thread never sleeps here, so on two cores a worker of ours has half of one at most."""
+    source = tmp_path / "region.c"
+    source.write_text('void region(void) {\n    _Pragma("omp parallel") { __asm__ volatile(""); }\n}\n')
+    library = tmp_path / "region.so"
+    flags = ["-O2", "-fPIC", "-shared", "-fopenmp"]
+    subprocess.run([COMPILERS["c"], *flags, str(source), "-o", str(library)], check=True)
+    run_python(
+        f"import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n{START}"
+        + f"region = ctypes.CDLL({str(library)!r}).region\n"
+        + """
+import time
+from fastact import _core
+
+assert fastact.get_thread_pool() == "auto"
+assert not _core.borrows_openmp()
+part, out = x[: 1 << 18], np.empty(1 << 18, np.float32)
+truth = expected["gelu"][: 1 << 18].view("int32")
+end, borrowed = time.monotonic() + 30, False
+while not borrowed and time.monotonic() < end:
+    for _ in range(50):
+        region()
+        fastact.gelu(part, out=out)
+        assert (out.view("int32") == truth).all()
+        borrowed = borrowed or _core.borrows_openmp()
+assert borrowed
+assert "threads of pool 'openmp' at present" in str(fastact.explain("gelu", x)) or not _core.borrows_openmp()
+fastact.set_thread_pool("own")
+for _ in range(1000):
+    region()
+    fastact.gelu(part, out=out)
+    assert not _core.borrows_openmp()
+""",
+        environment={"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "active", "OMP_PROC_BIND": "false"},
+        timeout=120,
     )
 
 
@@ -134,6 +174,8 @@ if not child:
     try:
         assert fastact.get_thread_pool() == "own"
         work()
+        fastact.set_thread_pool("auto")
+        work()
         try:
             fastact.set_thread_pool("openmp")
         except ValueError as error:
@@ -161,7 +203,7 @@ except ValueError as error:
     assert str(error).startswith("name: got 'openmp', and this process has no OpenMP runtime"), error
 else:
     raise AssertionError("there is none")
-assert fastact.get_thread_pool() == "own"
+assert fastact.get_thread_pool() == "auto"
 work()
 """
     )
@@ -169,6 +211,6 @@ work()
 
 @pytest.mark.parametrize("name", ["OpenMP", "", None, 1, ["own"]])
 def test_other_names(name):
-    with pytest.raises(ValueError, match=r"^name: got .*; accepted: 'own', 'openmp'$"):
+    with pytest.raises(ValueError, match=r"^name: got .*; accepted: 'auto', 'own', 'openmp'$"):
         fastact.set_thread_pool(name)
-    assert fastact.get_thread_pool() == "own"
+    assert fastact.get_thread_pool() == "auto"
