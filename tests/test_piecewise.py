@@ -36,8 +36,8 @@ pytestmark = [
     pytest.mark.skipif("avx512" not in base.runnable(), reason="this machine does not run AVX-512"),
     pytest.mark.skipif(not HEADER.exists(), reason="needs the sources"),
 ]
-#: Numbers of a chunk (FASTACT_PIECEWISE_CHUNK).
-CHUNK = 1024
+#: Numbers of a chunk (FASTACT_PIECEWISE_CHUNK), several times what is set aside before it is put into place.
+CHUNK = 8192
 
 
 def results(loop, x, dtype="float32", grad=None, in_place=False, level="avx512"):
@@ -115,13 +115,16 @@ def test_anywhere(loop, dtype, seed):
 def test_numbers_outside_keep_their_places(loop, dtype, count, share):
     """Whatever stands beside it, in place or not: a number gives what it gives alone."""
     random = np.random.default_rng(count)
-    x = random.normal(0, 2, count).astype(dtype)
-    outside = random.random(count) < share
-    x[outside] = random.choice(np.array([-40, -20, 13, 50, -np.inf, np.inf, 1e-30, np.nan], dtype), outside.sum())
-    grad = random.normal(0, 1, count).astype(dtype)
-    alone = [results(loop, np.full(16, x[k]), dtype, np.full(16, grad[k]))[:1] for k in range(count)]
+    ends = np.array([-40, -20, 13, 50, -np.inf, np.inf, 1e-30, np.nan], dtype)
+    # sixty each of those that may be outside and of those that are not
+    numbers = np.concatenate([random.normal(0, 2, 60), random.choice(ends, 60)]).astype(dtype)
+    grads = random.normal(0, 1, 120).astype(dtype)
+    alone = np.concatenate(
+        [results(loop, np.full(16, x), dtype, np.full(16, g))[:1] for x, g in zip(numbers, grads, strict=True)]
+    )
+    which = random.integers(60, size=count) + 60 * (random.random(count) < share)
     for in_place in (False, True):
-        assert_same_bits(results(loop, x, dtype, grad, in_place), np.concatenate(alone))
+        assert_same_bits(results(loop, numbers[which], dtype, grads[which], in_place), alone[which])
 
 
 @EVERY_LOOP
@@ -132,13 +135,15 @@ def test_numbers_of_16_bits_outside_keep_their_places(loop, dtype, count):
     name, direction = loop.name.split("_forward")[0], loop.name.rsplit("_", 1)[1]
     function = getattr(fastact, name if direction == "forward" else loop.name)
     random = np.random.default_rng(count)
-    x = random.normal(0, 6, count).astype(dtype)
-    x[random.random(count) < 0.1] = np.nan
-    grads = [random.normal(0, 1, count).astype(dtype)] if loop.chained else []
+    numbers = random.normal(0, 6, 200).astype(dtype)
+    numbers[random.random(200) < 0.1] = np.nan
+    given = [random.normal(0, 1, 200).astype(dtype), numbers] if loop.chained else [numbers]
+    which = random.integers(200, size=count)
     with fastact.use_backend("cython"):
-        alone = np.array([function(*(grad[k : k + 1] for grad in grads), x[k : k + 1])[0] for k in range(count)], dtype)
-        assert_same_bits(function(*grads, x), alone)
-        assert_same_bits(function(*grads, x, out=x), alone)
+        alone = np.array([function(*(array[k : k + 1] for array in given))[0] for k in range(200)], dtype)[which]
+        arrays = [array[which] for array in given]
+        assert_same_bits(function(*arrays), alone)
+        assert_same_bits(function(*arrays, out=arrays[-1]), alone)
 
 
 def test_what_is_looked_up_is_known():
