@@ -9,6 +9,7 @@ that was added since, is estimated from its count of operations.  ``fastact tune
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -25,11 +26,19 @@ FEWEST_PARALLEL = 512
 _NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
-# Memory takes 0.19 for 8 bytes, a float32 that is read and one that is written (np.copyto, 64 Mi, the same machine,
-# 2026-11-26).  What costs less than two thirds of that in cache waits for memory, and streaming makes it faster: relu
-# (0.004 for a byte) and elu_backward (0.015) by a sixth.  elu (0.021), softplus_backward (0.020) and all others become
-# slower, on one thread and on two.
-_MEMORY_BOUND_NS = 0.017
+# For a byte that is read or written memory takes one thread 0.024 (np.copyto, 64 Mi float32, an AMD EPYC of Zen 5,
+# 2026-11-27).  What costs less than about two thirds of that in cache waits for memory, and streaming makes it faster:
+# of 64 Mi on one thread silu float32 (0.0165) takes 0.82 of the time, softplus float32 (0.0173) 1.0, elu_backward
+# float64 (0.019) 1.0, elu float32 (0.022) 1.16.
+_MEMORY_BOUND_NS = 0.0175
+# Threads among which memory is shared so that each has half of that.  Two have as much as one each where nobody else
+# uses memory: silu float64 (0.034) then takes 1.17 of the time, and 0.9 at another hour on the same machine.
+_SHARED_BY = 4
+# The same for 16 bits, for any number of threads: with half the bytes, two threads do not wait more than one.  On one,
+# sigmoid_backward (0.024) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
+_MEMORY_BOUND_NS_16_BITS = 0.025
+#: More threads than anybody has.
+NEVER_STREAMED = 1 << 20
 #: Numba serves by this table where its kernels are faster by so much: between CPUs the two differ by up to a fifth
 #: either way (CONTRIBUTING.md), and the table knows one CPU.
 _NUMBA_MARGIN = 0.10
@@ -75,9 +84,13 @@ def per_element(name: str, loop: str, dtype: str) -> tuple[float, str]:
     return (cost, ORIGIN) if cost is not None else (estimated(loop, dtype), "estimated from its operations")
 
 
-def is_memory_bound(name: str, loop: str, arrays: int) -> bool:
-    """Whether a function of so many arrays, the output included, waits for memory on arrays beyond the caches."""
-    return per_element(name, loop, "float32")[0] < _MEMORY_BOUND_NS * 4 * arrays
+def streams_on(name: str, loop: str, dtype: str, arrays: int) -> int:
+    """From how many threads on a function of so many arrays, the output included, waits for memory beyond caches."""
+    cost, _ = per_element(name, loop, dtype)
+    if dtype in ("float16", "bfloat16"):
+        return 1 if cost <= _MEMORY_BOUND_NS_16_BITS * 2 * arrays else NEVER_STREAMED
+    share = cost / (_MEMORY_BOUND_NS * (8 if dtype == "float64" else 4) * arrays)
+    return 1 if share <= 1 else math.ceil(share * _SHARED_BY / 2)
 
 
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:

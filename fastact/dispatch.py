@@ -287,7 +287,8 @@ def _set_thresholds() -> None:
     for function in FUNCTIONS.values():
         elements = [preferences.threshold(function.name, _loop(function), dtype)[0] for dtype in DTYPES]
         function.parallel_from = tuple(elements)
-        function.memory_bound = costs.is_memory_bound(function.name, _loop(function), len(function.array_names) + 1)
+        arrays = len(function.array_names) + 1
+        function.streams_on = tuple(costs.streams_on(function.name, _loop(function), dtype, arrays) for dtype in DTYPES)
 
 
 def instruction_set() -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _core, dispatch, preferences, streaming, threads
+from . import _core, costs, dispatch, preferences, streaming, threads
 from .backends import cython_kernels, numba_kernels
 from .dtypes import SUPPORTED, computed_name, is_supported
 
@@ -75,7 +75,7 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
     known = preferences.threshold(called.name, f"{called.row.name}_{called.direction}", computed)
     # who sets a threshold by hand knows where it comes from
     came_from = f"; threshold: {known[1]}" if known[0] == threshold else ""
-    streams, why_streams = _streams(called, array, backend, path)
+    streams, why_streams = _streams(called, array, backend, path, count)
     reasons.append(why_streams)
     if count > 1:
         reasons.append(
@@ -92,7 +92,7 @@ def explain(function: str | Callable[..., Any], x: Any) -> Explanation:
 
 
 def _streams(
-    function: _core.ElementwiseFunction, array: np.ndarray[Any, Any], backend: str, path: str
+    function: _core.ElementwiseFunction, array: np.ndarray[Any, Any], backend: str, path: str, count: int
 ) -> tuple[bool, str]:
     """Whether the output goes past the caches (``src_cy/streaming.pxi``), and why."""
     bound = streaming.stream_from()
@@ -100,8 +100,10 @@ def _streams(
         return False, f"ordinary stores: nothing is streamed ({streaming.origin})"
     # what is summed over channels alternates between computing and memory, so that streaming pays in any case
     sums = function.direction == "backward" and bool(function.operand_names)
-    if not (function.memory_bound or sums):
-        return False, "ordinary stores: the kernel takes longer than memory does"
+    needed = function.streams_on[dispatch.DTYPES.index(computed_name(array.dtype))]
+    if count < needed and not sums:
+        of_threads = f" on fewer than {needed} threads" if needed < costs.NEVER_STREAMED else ""
+        return False, f"ordinary stores: the kernel takes longer than memory does{of_threads}"
     if backend == "numpy":
         return False, "ordinary stores: the numpy backend never streams"
     is_computed = array.dtype.name in dispatch.DTYPES and array.dtype.isnative

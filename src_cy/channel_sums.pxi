@@ -301,7 +301,7 @@ cdef void drive_with_sums(Sums *job, Entry *entry, int kind, char **given, char 
     if (thread_count > 1 and job.n >= entry.parallel_from[computed]
             and not runs_python(entry, job.kernel, computed)):
         threads = pool_run(sum_stretch, job, job.stretches, min(thread_count, job.stretches),
-                           is_lengthy(entry, job.n, entry.parallel_from[computed]))
+                           is_lengthy(entry, computed, job.n, entry.parallel_from[computed]))
     if threads == 1:
         for stretch in range(job.stretches):
             sum_stretch(job, stretch)

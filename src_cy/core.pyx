@@ -181,13 +181,14 @@ cdef class ElementwiseFunction:
             self.entry.parallel_from[kind] = number
 
     @property
-    def memory_bound(self):
-        """Whether memory takes longer for an element than the kernels: large outputs are streamed then."""
-        return self.entry.memory_bound
+    def streams_on(self):
+        """Numbers of threads from which large outputs are streamed, for each dtype of ``dispatch.DTYPES``."""
+        return tuple([self.entry.streams_on[kind] for kind in range(KINDS)])
 
-    @memory_bound.setter
-    def memory_bound(self, bint is_so):
-        self.entry.memory_bound = is_so
+    @streams_on.setter
+    def streams_on(self, numbers):
+        for kind, number in zip(range(KINDS), numbers, strict=True):
+            self.entry.streams_on[kind] = number
 
     # -- calls ----------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ cdef struct Entry:
     Kernel kernels[3][KINDS]        # [backend][dtype, as in fastact.h]
     Kernel *active[KINDS]           # what serves now; NULL: ask the resolver first
     Py_ssize_t parallel_from[KINDS] # elements from which threads pay
-    bint memory_bound               # its kernels take less time than memory does
+    int streams_on[KINDS]           # threads from which large outputs are streamed; 1: the kernel waits for memory alone
     const char *name                # of the public function
     PyObject *owner                 # the ElementwiseFunction, which lives as long as the module
 
@@ -231,12 +231,12 @@ cdef inline void run_part(const Kernel *kernel, const Entry *entry, int kind, ch
         run_range(kernel, entry, kind, data, steps, start, stop, params)
 
 
-cdef inline bint is_lengthy(const Entry *entry, Py_ssize_t n, Py_ssize_t parallel_from) noexcept nogil:
+cdef inline bint is_lengthy(const Entry *entry, int kind, Py_ssize_t n, Py_ssize_t parallel_from) noexcept nogil:
     """Whether so many elements are worth waking a thread for that has slept for long.
 
     Beyond the caches, where so many elements are, those that wait for memory take twice as long as in them.
     """
-    return n * (2 if entry.memory_bound else 1) // LENGTHY_THRESHOLDS >= parallel_from
+    return n * (2 if entry.streams_on[kind] == 1 else 1) // LENGTHY_THRESHOLDS >= parallel_from
 
 
 cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
@@ -255,7 +255,7 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
     # a multiple of the widest cache line, so that two threads do not write to one
     job.length = ((job.n + chunks - 1) // chunks + 511) & ~<Py_ssize_t> 511
     chunks = (job.n + job.length - 1) // job.length
-    return pool_run(run_chunk, job, <int> chunks, <int> threads, is_lengthy(job.entry, job.n, parallel_from))
+    return pool_run(run_chunk, job, <int> chunks, <int> threads, is_lengthy(job.entry, job.kind, job.n, parallel_from))
 
 
 cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t n,
@@ -294,11 +294,11 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
-        job.streaming = streaming
+        job.streaming = streaming and most_threads >= entry.streams_on[kind]
         threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
         if rows is not NULL or not run_short(kernel, entry, kind, data, steps, n, &params):
-            run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
+            run_part(kernel, entry, kind, data, steps, rows, streaming and entry.streams_on[kind] == 1, 0, n, &params)
     if takes_turns:
         caller_leaves(forks)
     fp_leave(caller)

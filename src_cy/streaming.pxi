@@ -5,8 +5,9 @@
 # ends, goes through run_range and ordinary stores.
 #
 # Where it pays: dense operands, whose output is no input, in a kernel that waits for memory.  In place there is nothing
-# to win, because the lines are there already.  Kernels that compute for longer than memory takes get 5 to 12 % slower
-# (sigmoid, gelu: their stores come in bursts, and memory rests in between).  Python kernels cost too much to be called
+# to win, because the lines are there already.  Kernels that compute for longer than memory takes get 5 to 50 % slower
+# (their stores come in bursts, and memory rests in between); but the more threads share memory, the sooner each waits
+# for it.  So each function has a number of threads for each dtype (costs.py).  Python kernels cost too much to be called
 # for every block.
 
 cdef extern from "stream.h" nogil:
@@ -34,10 +35,10 @@ cdef Py_ssize_t stream_from_elements = PY_SSIZE_T_MAX
 
 cdef bint streams(const Entry *entry, const Kernel *kernel, int kind, char **data, const Py_ssize_t *steps,
                   Py_ssize_t n, const Rows *rows) noexcept nogil:
-    """Whether the outputs of this call are to be streamed."""
+    """Whether the outputs of this call can be streamed, and are large enough."""
     cdef Py_ssize_t size = element_size(kind), moved = 0
     cdef int k, output, n_operands = entry.n_inputs + entry.n_outputs
-    if not entry.memory_bound or runs_python(entry, kernel, kind):
+    if runs_python(entry, kernel, kind):
         return False
     for k in range(n_operands):
         if (steps[k] != size and (steps[k] != 0 or k >= entry.n_inputs)) or <size_t> data[k] % <size_t> size != 0:

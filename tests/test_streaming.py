@@ -14,25 +14,27 @@ from cases import DTYPES, FUNCTIONS, HALF_DTYPES, assert_same_bits, call, first,
 from interpreters import run_python
 
 import fastact
-from fastact import _core, streaming, tuned
+from fastact import _core, costs, dispatch, streaming, tuned
 from fastact.backends import cython_kernels
 
 pytestmark = pytest.mark.skipif(not _core.can_stream(), reason="built without streaming stores")
 
 LINE, BLOCK = 64, 1024  # bytes: CACHE_LINE and STREAM_BYTES of src_cy/
+#: Numbers of threads from which outputs are streamed, for all dtypes.
+ALWAYS, NEVER = (1,) * len(dispatch.DTYPES), (costs.NEVER_STREAMED,) * len(dispatch.DTYPES)
 
 
 @pytest.fixture
 def everything_streams():
     """Stream whatever can be streamed, from the first byte on, in every function."""
-    bound, bounded = _core.get_stream_from(), {function.name: function.memory_bound for function in FUNCTIONS}
+    bound, bounded = _core.get_stream_from(), {function.name: function.streams_on for function in FUNCTIONS}
     _core.set_stream_from(1)
     for function in FUNCTIONS:
-        function.memory_bound = True
+        function.streams_on = ALWAYS
     yield
     _core.set_stream_from(bound)
     for function in FUNCTIONS:
-        function.memory_bound = bounded[function.name]
+        function.streams_on = bounded[function.name]
 
 
 @pytest.fixture
@@ -117,19 +119,44 @@ def test_what_gains_nothing_is_not_streamed(everything_streams, handed, dtype):
 
 @needs_compiled
 def test_functions_that_compute_for_long_are_not_streamed(handed):
-    """By the thresholds as they are: those with a handful of operations are, the others not."""
-    assert fastact.relu.memory_bound and fastact.leaky_relu_backward.memory_bound
-    assert not fastact.gelu.memory_bound and not fastact.sigmoid.memory_bound
+    """By the thresholds as they are: those with a handful of operations are, others not, or on several threads."""
+    assert fastact.relu.streams_on == fastact.leaky_relu_backward.streams_on == ALWAYS
+    assert fastact.gelu.streams_on[0] > 1
+    # float64 has twice the bytes, but takes more than twice the time
+    assert fastact.gelu.streams_on[1] >= fastact.gelu.streams_on[0]
+    assert fastact.gelu.streams_on[2:] == NEVER[2:]
     bound = _core.get_stream_from()
     _core.set_stream_from(1)
-    fastact.relu.memory_bound = False
+    fastact.relu.streams_on = NEVER
     try:
         x = np.arange(5000, dtype="float32")
         out = np.empty_like(x)
         fastact.relu(x, out=out)
         assert not streamed(handed, out)
     finally:
-        fastact.relu.memory_bound = True
+        fastact.relu.streams_on = ALWAYS
+        _core.set_stream_from(bound)
+
+
+@needs_compiled
+@pytest.mark.skipif(not _core.built_with_threads(), reason="built without threads")
+def test_several_threads_stream_what_one_does_not(handed):
+    """And only those that share a call: alone, its kernel does not wait for memory."""
+    x = np.arange(1 << 16, dtype="float32")
+    out = np.empty_like(x)
+    bound, thresholds = _core.get_stream_from(), fastact.relu.parallel_from
+    _core.set_stream_from(1)
+    fastact.relu.streams_on, fastact.relu.parallel_from = (2,) * len(ALWAYS), (4096,) * len(ALWAYS)
+    try:
+        for count in (1, 2, 3):
+            handed.clear()
+            with fastact.num_threads(count):
+                assert fastact.explain("relu", x).streams == (count > 1)
+                fastact.relu(x, out=out)
+            assert bool(streamed(handed, out)) == (count > 1)
+            assert (out == x).all()
+    finally:
+        fastact.relu.streams_on, fastact.relu.parallel_from = ALWAYS, thresholds
         _core.set_stream_from(bound)
 
 
@@ -277,8 +304,11 @@ def test_explain_tells(everything_streams):
     _core.set_stream_from(sys.maxsize)
     assert not fastact.explain("relu", x).streams
     _core.set_stream_from(8000)
-    fastact.gelu.memory_bound = False
+    fastact.gelu.streams_on = NEVER
     assert "ordinary stores: the kernel takes longer than memory does" in fastact.explain("gelu", x).reasons
+    fastact.gelu.streams_on = (7,) * len(NEVER)
+    expected = "ordinary stores: the kernel takes longer than memory does on fewer than 7 threads"
+    assert expected in fastact.explain("gelu", x).reasons
 
 
 @pytest.mark.parametrize(
