@@ -298,7 +298,9 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
         if rows is not NULL or not run_short(kernel, entry, kind, data, steps, n, &params):
-            run_part(kernel, entry, kind, data, steps, rows, streaming and entry.streams_on[kind] == 1, 0, n, &params)
+            if entry.streams_on[kind] > 1:
+                streaming = False
+            run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
     if takes_turns:
         caller_leaves(forks)
     fp_leave(caller)
