@@ -31,9 +31,10 @@ _FASTEST_NS = 0.03
 # of 64 Mi on one thread silu float32 (0.0165) takes 0.82 of the time, softplus float32 (0.0173) 1.0, elu_backward
 # float64 (0.019) 1.0, elu float32 (0.022) 1.16.
 _MEMORY_BOUND_NS = 0.0175
-# Threads among which memory is shared so that each has half of that.  Two have as much as one each where nobody else
-# uses memory: silu float64 (0.034) then takes 1.17 of the time, and 0.9 at another hour on the same machine.
-_SHARED_BY = 4
+# Threads among which memory is shared so that each has half of that.  Two have more where nobody else uses memory: elu
+# and gelu in float32 (1.3 to 1.5 times that limit) then take 1.05 of the time, and 0.8 to 0.85 where others do; silu in
+# float64 (twice) 1.17 and 0.9.
+_SHARED_BY = 2.5
 # The same for 16 bits, for any number of threads: with half the bytes, two threads do not wait more than one.  On one,
 # sigmoid_backward (0.024) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
 _MEMORY_BOUND_NS_16_BITS = 0.025
