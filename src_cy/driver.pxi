@@ -44,7 +44,7 @@ cdef extern from *:
         CACHE_LINE = 64,
         SHORT = 2048,         /* elements; beyond, what run_short saves is less than 2 % */
         NUMPY_BACKEND = 2,    /* position in dispatch.BACKENDS of the kernels that run Python */
-        CHUNKS_PER_THREAD = 8, /* with 4, whoever ends last keeps the other waiting for 8 % of silu of 256 Ki float32 */
+        CHUNKS_PER_THREAD = 4,    /* with 8, two threads take 3 to 6 % longer for 64 and 256 Ki float32 */
         CHUNKS_PER_THRESHOLD = 8, /* a threshold of work is about 7 us, claiming a chunk 0.1 us */
         LENGTHY_THRESHOLDS = 16   /* about 80 us: waking a thread that has slept for long pays from here on */
     };
