@@ -18,6 +18,7 @@ from .backends import cython_kernels
 #: In a row of calls two threads pay from 3 us of work on one; 5, because an isolated call pays 1 to 2 us for nothing
 #: (src_cy/pool.h).
 PARALLEL_FROM_NS = 5000.0
+_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 #: The driver gives no thread less: src_cy/driver.pxi, run_parallel.
 FEWEST_PARALLEL = 512
 # Without a measurement, in ns for one unit of lowering.operations, float32: ns per element of `fastact bench`, all
@@ -31,10 +32,10 @@ _FASTEST_NS = 0.03
 # of 64 Mi on one thread silu float32 (0.0165) takes 0.82 of the time, softplus float32 (0.0173) 1.0, elu_backward
 # float64 (0.019) 1.0, elu float32 (0.022) 1.16.
 _MEMORY_BOUND_NS = 0.0175
-# Threads among which memory is shared so that each has half of that.  Two have more where nobody else uses memory: elu
-# and gelu in float32 (1.3 to 1.5 times that limit) then take 1.05 of the time, and 0.8 to 0.85 where others do; silu in
+# Each of n threads waits for memory below n times 0.8 of that.  Two wait less where nobody else uses memory: elu and
+# gelu in float32 (1.3 to 1.5 times that limit) then take 1.05 of the time, and 0.8 to 0.85 where others do; silu in
 # float64 (twice) 1.17 and 0.9.
-_SHARED_BY = 2.5
+_SHARED = 0.8
 # The same for 16 bits, for any number of threads: with half the bytes, two threads do not wait more than one.  On one,
 # sigmoid_backward (0.024) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
 _MEMORY_BOUND_NS_16_BITS = 0.025
@@ -68,7 +69,7 @@ ORIGIN = f"shipped table, {_TABLE['cpu'].partition(',')[0]}, {_TABLE['date']}"
 
 def estimated(loop: str, dtype: str) -> float:
     """Ns per element by the count of operations."""
-    counted = "float16" if dtype in ("float16", "bfloat16") else "float32"
+    counted = "float16" if _BYTES[dtype] == 2 else "float32"
     cost = cython_kernels.operations().get((loop, counted), 10) * _NS_PER_OPERATION[cython_kernels.instruction_set()]
     return max(cost, _FASTEST_NS) * (_FLOAT64_FACTOR if dtype == "float64" else 1.0)
 
@@ -87,11 +88,10 @@ def per_element(name: str, loop: str, dtype: str) -> tuple[float, str]:
 
 def streams_on(name: str, loop: str, dtype: str, arrays: int) -> int:
     """From how many threads on a function of so many arrays, the output included, waits for memory beyond caches."""
-    cost, _ = per_element(name, loop, dtype)
-    if dtype in ("float16", "bfloat16"):
-        return 1 if cost <= _MEMORY_BOUND_NS_16_BITS * 2 * arrays else NEVER_STREAMED
-    share = cost / (_MEMORY_BOUND_NS * (8 if dtype == "float64" else 4) * arrays)
-    return 1 if share <= 1 else math.ceil(share * _SHARED_BY / 2)
+    ns_per_byte = per_element(name, loop, dtype)[0] / (_BYTES[dtype] * arrays)
+    if _BYTES[dtype] == 2:
+        return 1 if ns_per_byte <= _MEMORY_BOUND_NS_16_BITS else NEVER_STREAMED
+    return 1 if ns_per_byte <= _MEMORY_BOUND_NS else math.ceil(ns_per_byte / (_MEMORY_BOUND_NS * _SHARED))
 
 
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:

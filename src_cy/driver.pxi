@@ -282,7 +282,6 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
             params.float64[k] = scalars[k]
         else:
             params.float32[k] = <float> round_to_float32(scalars[k])
-    streaming = n >= stream_from_elements and streams(entry, kernel, kind, data, steps, n, rows)
     divisible = n >= entry.parallel_from[kind] and not runs_python(entry, kernel, kind)
     # with fewer elements this thread may hold the GIL, with which it must not wait for its turn
     takes_turns = divisible and n >= RELEASE_GIL_FROM
@@ -290,11 +289,13 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         # what other callers compute at the same time keeps as many cores busy
         others = caller_enters(&forks) - 1
         most_threads = min(most_threads, max(1, cores() - others)) if others else most_threads
+    streaming = (n >= stream_from_elements and most_threads >= entry.streams_on[kind]
+                 and streams(entry, kernel, kind, data, steps, n, rows))
     if (divisible and most_threads > 1
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
         job.kernel, job.entry, job.kind, job.data, job.steps, job.n = kernel, entry, kind, data, steps, n
         job.rows, job.threads, job.params, job.caller = rows, most_threads, &params, caller
-        job.streaming = streaming and most_threads >= entry.streams_on[kind]
+        job.streaming = streaming
         threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
         if rows is not NULL or not run_short(kernel, entry, kind, data, steps, n, &params):

@@ -307,7 +307,6 @@ static int fastact_is_for_team(void)
     if (!fastact_borrows_for(&fastact_pool.borrowing, (uintptr_t)pthread_self()))
         return 0;
     if (!fastact_team.start && !fastact_choose_team(&fastact_team)) {
-        fastact_team.start = 0;
         fastact_pool.borrowing.borrows = 0;
         fastact_pool.borrowing.not_before = INT64_MAX;
     }

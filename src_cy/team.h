@@ -81,7 +81,9 @@ static int fastact_choose_team(fastact_team_functions *team)
     *(void **)&team->start = dlsym(library, "GOMP_parallel");
     *(void **)&team->number = dlsym(library, "omp_get_thread_num");
     *(void **)&team->size = dlsym(library, "omp_get_num_threads");
-    return team->start && team->number && team->size; /* it stays open: its threads run our code */
+    if (!team->number || !team->size)
+        team->start = 0;
+    return team->start != 0; /* it stays open: its threads run our code */
 }
 #else
 static int fastact_choose_team(fastact_team_functions *team) { return (void)team, 0; }

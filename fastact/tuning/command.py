@@ -103,12 +103,8 @@ def tune(subjects: list[Subject], with_numba: bool, measured: Any, deadline: Dea
 
 def tune_streaming(subjects: list[Subject], measured: Any, deadline: Deadline) -> choices.StreamFrom:
     """Measure and choose from how many bytes outputs are streamed, by the cheapest and the dearest of what waits."""
-    float32 = dispatch.DTYPES.index("float32")
-    waiting = [
-        s
-        for s in subjects
-        if s.dtype == "float32" and s.function.streams_on[float32] == 1 and not s.function.operand_names
-    ]
+    singles = [s for s in subjects if s.dtype == "float32" and not s.function.operand_names]
+    waiting = [s for s in singles if s.function.streams_on[dispatch.DTYPES.index(s.dtype)] == 1]
     waiting.sort(key=lambda subject: costs.per_element(subject.function.name, subject.loop, subject.dtype)[0])
     if not waiting or not _core.can_stream():
         return choices.StreamFrom(None, "no function that waits for memory was measured")
