@@ -28,11 +28,12 @@ static inline void fastact_stream(char *to, const char *from, ptrdiff_t bytes)
 static inline void fastact_stream_end(void) { _mm_sfence(); }
 
 /* Ask for lines that will be read soon, from `ahead` bytes behind an address on.  They may lie beyond the array, or in
- * no memory at all: a prefetch never faults. */
+ * no memory at all: a prefetch never faults.  They go to the L2 cache: asked for in the L1 cache relu's gradient of 32 Mi
+ * float32 takes 0.41 ns instead of 0.32, prelu's 0.75 instead of 0.57 (AMD Zen 4, one thread). */
 static inline void fastact_prefetch(const char *from, ptrdiff_t ahead, ptrdiff_t bytes)
 {
     for (ptrdiff_t i = ahead; i < ahead + bytes; i += 64)
-        _mm_prefetch((const char *)((size_t)from + (size_t)i), _MM_HINT_T0);
+        _mm_prefetch((const char *)((size_t)from + (size_t)i), _MM_HINT_T1);
 }
 #else
 enum { FASTACT_STREAMS = 0 };

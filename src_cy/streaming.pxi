@@ -19,9 +19,12 @@ cdef extern from "stream.h" nogil:
 cdef extern from *:
     """
     enum {
-        STREAM_BYTES = 1024, /* of a block: relu of 64 Mi 0.144 ns; 512 0.144, 2048 0.152, 4096 0.165, 16384 0.23 */
-        STREAM_AHEAD = 6144, /* bytes from a block to the one that is prefetched: without, relu takes 0.18 and its */
-                             /* gradient 0.55 instead of 0.23; 1024 and 8192 are 5 to 10 % slower */
+        /* Of a block.  More lines at once than a core can wait for (24 on Zen 4) make it wait: 1024 bytes take 1.0 to
+           1.3 of the time on Zen 4, the same on Zen 5 for relu; 256 take 1.0 to 1.1. */
+        STREAM_BYTES = 512,
+        /* Bytes from a block to the one that is fetched.  On Zen 4 none takes 1.0 to 1.1 of the time, 2048 1.4, and 6144,
+           which was best by a twentieth on Zen 5, 1.2 to 1.5; on Zen 5 none takes 1.3 to 2.4. */
+        STREAM_AHEAD = 1024,
         STREAM_ROW = 4096    /* bytes of a row, or it is mostly ends */
     };
     """

@@ -19,7 +19,7 @@ from fastact.backends import cython_kernels
 
 pytestmark = pytest.mark.skipif(not _core.can_stream(), reason="built without streaming stores")
 
-LINE, BLOCK = 64, 1024  # bytes: CACHE_LINE and STREAM_BYTES of src_cy/
+LINE, BLOCK = 64, 512  # bytes: CACHE_LINE and STREAM_BYTES of src_cy/
 #: Numbers of threads from which outputs are streamed, for all dtypes.
 ALWAYS, NEVER = (1,) * len(dispatch.DTYPES), (costs.NEVER_STREAMED,) * len(dispatch.DTYPES)
 
