@@ -198,12 +198,14 @@ def _address(backend: str, loop: str, dtype: str) -> int | None:
 def supply_compiled(function: _core.ElementwiseFunction, dtype: str, level: str | None = None) -> None:
     """Enter the compiled kernel of an instruction set into the table, by default of the one that serves.
 
-    With it the one for a per-channel operand of one value, if there is one (``lowering.uniform_loop_of``).
+    With it the one for a per-channel operand of one value, if there is one (``lowering.uniform_loop_of``), and the one
+    that writes past the caches.
     """
     kernels, loop = cython_kernels.kernels_of(level), _loop(function)
     uniform = kernels.get((f"{loop}_uniform", dtype), 0)
+    streaming = cython_kernels.streaming_kernels_of(level).get((loop, dtype), 0)
     place = BACKENDS.index("cython"), DTYPES.index(dtype)
-    function.supply(*place, kernels[loop, dtype], cython_kernels.DISTINCT, uniform)
+    function.supply(*place, kernels[loop, dtype], cython_kernels.DISTINCT, uniform, streaming)
 
 
 def _enter(function: _core.ElementwiseFunction, dtype: str, backend: str, address: int) -> None:

@@ -100,7 +100,11 @@ def _streams(
         return False, f"ordinary stores: nothing is streamed ({streaming.origin})"
     # what is summed over channels alternates between computing and memory, so that streaming pays in any case
     sums = function.direction == "backward" and bool(function.operand_names)
-    needed = function.streams_on[dispatch.DTYPES.index(computed_name(array.dtype))]
+    computed = computed_name(array.dtype)
+    itself = backend == "cython" and cython_kernels.streams_itself(
+        f"{function.row.name}_{function.direction}", computed
+    )
+    needed = 1 if itself else function.streams_on[dispatch.DTYPES.index(computed)]
     if count < needed and not sums:
         of_threads = f" on fewer than {needed} threads" if needed < costs.NEVER_STREAMED else ""
         return False, f"ordinary stores: the kernel takes longer than memory does{of_threads}"

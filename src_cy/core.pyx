@@ -140,16 +140,18 @@ cdef class ElementwiseFunction:
 
     # -- the kernel table -----------------------------------------------------------------------------------------
 
-    def supply(self, int backend, int kind, size_t address, bint distinct, size_t uniform=0):
+    def supply(self, int backend, int kind, size_t address, bint distinct, size_t uniform=0, size_t streaming=0):
         """Enter a kernel of a backend: address of a ``kernel_function``; kinds are the dtypes of ``dispatch.DTYPES``.
 
-        ``uniform``: of the kernel for a per-channel operand of one value, if there is one.
+        ``uniform``: of the kernel for a per-channel operand of one value, ``streaming``: of the one that writes past the
+        caches, if there are such.
         """
-        # first it is taken away: a call in another thread never finds that of another kernel
-        self.entry.kernels[backend][kind].uniform = NULL
+        # first they are taken away: a call in another thread never finds those of another kernel
+        self.entry.kernels[backend][kind].uniform = self.entry.kernels[backend][kind].streaming = NULL
         self.entry.kernels[backend][kind].distinct = distinct
         self.entry.kernels[backend][kind].function = <kernel_function> <void *> address
         self.entry.kernels[backend][kind].uniform = <kernel_function> <void *> uniform
+        self.entry.kernels[backend][kind].streaming = <kernel_function> <void *> streaming
 
     def activate(self, int backend, int kind):
         """Let a backend's kernel serve from now on; a backend without a kernel here is resolved at the next call."""

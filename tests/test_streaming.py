@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from cases import DTYPES, FUNCTIONS, HALF_DTYPES, assert_same_bits, call, first, inputs, supply
+from disassembly import functions_of, kernels_file, needs_objdump
 from interpreters import run_python
 
 import fastact
@@ -73,6 +74,9 @@ def streamed(calls, out):
     return sum(outside) >= out.size - LINE and max(outside) * out.itemsize <= BLOCK
 
 
+needs_avx512 = pytest.mark.skipif(
+    cython_kernels.instruction_set() != "avx512", reason="kernels stream by themselves with AVX-512 only"
+)
 needs_compiled = pytest.mark.skipif(cython_kernels.unavailable() is not None, reason="without compiled kernels")
 
 
@@ -219,6 +223,32 @@ def test_16_bits_at_every_offset_and_length(everything_streams, name, dtype):
         assert (room[:offset] == 7).all() and (room[offset + length :] == 7).all(), (offset, length)
 
 
+@pytest.mark.parametrize("dtype", [*DTYPES, *HALF_DTYPES])
+@pytest.mark.parametrize("deviation", [0.1, 3.0, 8.0, 40.0])
+def test_numbers_beyond_the_tables(everything_streams, plain_function, dtype, deviation):
+    """Where a kernel puts some, most or all of its results into place later on."""
+    x, grad = (np.random.default_rng(6).normal(size=(2, 20_011)) * deviation).astype(dtype)
+    streamed_out = first(call(plain_function, x, grad=grad))
+    _core.set_stream_from(sys.maxsize)
+    assert_same_bits(streamed_out, first(call(plain_function, x, grad=grad)), deviation)
+
+
+@needs_avx512
+@needs_objdump
+def test_kernels_that_look_up_stream_by_themselves():
+    """Read from the machine code: results are the same without such a store, only late."""
+
+    def instructions(role):
+        named = functions_of(kernels_file("avx512"), lambda symbol: symbol if symbol.endswith(f"_{role}") else None)
+        return {name[: -len(role)]: {mnemonic for _, mnemonic, _ in body} for name, body in named.items()}
+
+    ordinary, streaming_kernels = instructions("kernel"), instructions("streaming")
+    assert len(streaming_kernels) == len(cython_kernels.streaming_kernels_of("avx512")) > 0
+    for name, mnemonics in streaming_kernels.items():
+        assert any(mnemonic.startswith("vmovnt") for mnemonic in mnemonics), name
+        assert not any(mnemonic.startswith("vmovnt") for mnemonic in ordinary[name]), name
+
+
 def test_every_alignment_of_the_inputs(everything_streams, plain_function, dtype):
     """Inputs that stand otherwise in their lines than the output, and constant ones."""
     x, grad, expected = operands(plain_function, dtype, 1000)
@@ -304,11 +334,18 @@ def test_explain_tells(everything_streams):
     _core.set_stream_from(sys.maxsize)
     assert not fastact.explain("relu", x).streams
     _core.set_stream_from(8000)
-    fastact.gelu.streams_on = NEVER
-    assert "ordinary stores: the kernel takes longer than memory does" in fastact.explain("gelu", x).reasons
-    fastact.gelu.streams_on = (7,) * len(NEVER)
+    fastact.elu.streams_on = NEVER
+    assert "ordinary stores: the kernel takes longer than memory does" in fastact.explain("elu", x).reasons
+    fastact.elu.streams_on = (7,) * len(NEVER)
     expected = "ordinary stores: the kernel takes longer than memory does on fewer than 7 threads"
-    assert expected in fastact.explain("gelu", x).reasons
+    assert expected in fastact.explain("elu", x).reasons
+
+
+@needs_avx512
+def test_explain_tells_of_kernels_that_stream_by_themselves(everything_streams):
+    fastact.gelu.streams_on = NEVER
+    with fastact.use_backend("cython"):
+        assert fastact.explain("gelu", np.zeros(1000, "float32")).streams
 
 
 @pytest.mark.parametrize(

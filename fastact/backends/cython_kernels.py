@@ -92,15 +92,31 @@ def _table(module: ModuleType) -> dict[tuple[str, str], int]:
     return _tables[module.__name__]
 
 
-def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
-    """All addresses of one instruction set: the one that serves, or, for tests and ``verify``, any that runs here."""
+def _module_of(level: str | None) -> ModuleType:
+    """The one that serves, or, for tests and ``verify``, any that runs here."""
     if level is None:
         module = _choose()
         assert module is not None
-        return _table(module)
+        return module
     if level not in _load("base").runnable():
         raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_load('base').runnable())}")
-    return _table(_load(level))
+    return _load(level)
+
+
+def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
+    """All addresses of one instruction set, by default of the one that serves."""
+    return _table(_module_of(level))
+
+
+def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
+    """Addresses of the kernels that write past the caches by themselves, likewise."""
+    return dict(_module_of(level).streaming())
+
+
+def streams_itself(loop: str, dtype: str) -> bool:
+    """Whether the kernel that serves is one of those."""
+    module = _choose()
+    return module is not None and (loop, dtype) in module.streaming()
 
 
 def conversions() -> dict[str, tuple[int, int]]:
