@@ -33,10 +33,9 @@ _FASTEST_NS = 0.03
 # float64 (0.019) 1.0, elu float32 (0.022) 1.16.
 _MEMORY_BOUND_NS = 0.0175
 # Each of n threads waits for memory below n times such a part of that.  Two wait less where nobody else uses memory:
-# elu and gelu in float32 (1.3 to 1.5 times that limit) take 1.0 of the time, and 0.8 where others do (Zen 4, Zen 5).
-# In float64 elu_backward (1.1) takes 0.9, sigmoid_backward (1.3) 1.05, softplus_backward (1.3) 1.16 and elu (1.55) 1.4
-# (Zen 4).
-_SHARED = {"float32": 0.8, "float64": 0.6}
+# with 1.1 times that limit elu_backward in float64 takes 0.9 of the time; with 1.3 sigmoid_backward and
+# softplus_backward in float64 1.05 and 1.16, elu in float32 1.0 to 1.17; with 1.55 elu in float64 1.4 (Zen 4).
+_SHARED = 0.6
 # The same for 16 bits, for any number of threads: with half the bytes, two threads do not wait more than one.  On one,
 # sigmoid_backward (0.024) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
 _MEMORY_BOUND_NS_16_BITS = 0.025
@@ -92,7 +91,7 @@ def streams_on(name: str, loop: str, dtype: str, arrays: int) -> int:
     ns_per_byte = per_element(name, loop, dtype)[0] / (_BYTES[dtype] * arrays)
     if _BYTES[dtype] == 2:
         return 1 if ns_per_byte <= _MEMORY_BOUND_NS_16_BITS else NEVER_STREAMED
-    return 1 if ns_per_byte <= _MEMORY_BOUND_NS else math.ceil(ns_per_byte / (_MEMORY_BOUND_NS * _SHARED[dtype]))
+    return 1 if ns_per_byte <= _MEMORY_BOUND_NS else math.ceil(ns_per_byte / (_MEMORY_BOUND_NS * _SHARED))
 
 
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:
