@@ -291,7 +291,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         # what other callers compute at the same time keeps as many cores busy
         others = caller_enters(&forks) - 1
         most_threads = min(most_threads, max(1, cores() - others)) if others else most_threads
-    streaming = (n >= stream_from_elements and (kernel.streaming is not NULL or most_threads >= entry.streams_on[kind])
+    streaming = (n >= stream_from_elements and gains_by_streaming(kernel, entry, kind, most_threads)
                  and streams(entry, kernel, kind, data, steps, n, rows))
     if (divisible and most_threads > 1
             and (rows is not NULL or chunks_are_independent(entry, data, steps, n))):
@@ -301,8 +301,7 @@ cdef int drive(Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_
         threads = run_parallel(&job, entry.parallel_from[kind])
     if threads == 1:
         if rows is not NULL or not run_short(kernel, entry, kind, data, steps, n, &params):
-            if kernel.streaming is NULL and entry.streams_on[kind] > 1:
-                streaming = False
+            streaming = streaming and gains_by_streaming(kernel, entry, kind, 1)
             run_part(kernel, entry, kind, data, steps, rows, streaming, 0, n, &params)
     if takes_turns:
         caller_leaves(forks)

@@ -21,7 +21,7 @@
    all 8 to 14 % longer.  4096 or 16384 change 1 %. */
 enum { FASTACT_MOST_OUTSIDE = 512, FASTACT_PIECEWISE_CHUNK = 8192 };
 /* A chunk goes past the caches if no more of the last one's numbers were outside: each line of theirs is read again when
-   it is put into place.  With 1 % of them (gelu, a deviation of 2.5) streaming still takes 0.82 to 1.0 of the time, with
+   it is put into place.  With 1 % of them (gelu, a deviation of 2.5) streaming still takes 0.82 to 1.1 of the time, with
    5 to 9 % (4) 1.2 to 1.6.  (Ordinary stores for such lines alone take 1.0 to 1.3 with 1 %: they break up what the CPU
    fetches by itself.) */
 enum { FASTACT_FEW_OUTSIDE = FASTACT_PIECEWISE_CHUNK / 50 };

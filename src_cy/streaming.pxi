@@ -1,7 +1,8 @@
 # Streaming: outputs beyond the caches are written past them, where that pays.
 #
 # Kernels that look up (piecewise_loops.h) do it themselves: each line goes to memory as soon as it has been computed, and
-# that takes 0.5 to 1.0 of the time that ordinary stores take, whatever the function.
+# that takes 0.55 to 1.05 of the time that ordinary stores take, whatever the function (1.1 where a hundredth of the numbers
+# is beyond the table).
 #
 # The others know nothing of it.  Such a kernel writes a short block into a buffer in the L1 cache, and the block goes to
 # the array with streaming stores (stream.h), while the inputs of a block to come are prefetched.  What is not whole cache
@@ -25,8 +26,8 @@ cdef extern from *:
         /* Of a block.  More lines at once than a core can wait for (24 on Zen 4) make it wait: 1024 bytes take 1.0 to
            1.3 of the time on Zen 4, the same on Zen 5 for relu; 256 take 1.0 to 1.1. */
         STREAM_BYTES = 512,
-        /* Bytes from a block to the one that is fetched.  On Zen 4 none takes 1.0 to 1.1 of the time, 2048 1.4, and 6144,
-           which was best by a twentieth on Zen 5, 1.2 to 1.5; on Zen 5 none takes 1.3 to 2.4. */
+        /* Bytes from a block to the one that is fetched.  On Zen 4 none takes 1.0 to 1.1 of the time, 2048 1.4 to 1.6 and
+           6144 1.0 to 1.3, which on Zen 5 was the best by a twentieth, while none took 1.2 to 2.4 there. */
         STREAM_AHEAD = 1024,
         STREAM_ROW = 4096    /* bytes of a row, or it is mostly ends */
     };
@@ -60,13 +61,9 @@ cdef bint streams(const Entry *entry, const Kernel *kernel, int kind, char **dat
     return True
 
 
-cdef inline bint all_step(const Py_ssize_t *steps, int n_operands, Py_ssize_t size) noexcept nogil:
-    """Whether all operands are dense, none of them one value for all elements."""
-    cdef int k
-    for k in range(n_operands):
-        if steps[k] != size:
-            return False
-    return True
+cdef inline bint gains_by_streaming(const Kernel *kernel, const Entry *entry, int kind, int threads) noexcept nogil:
+    """Whether so many threads write faster past the caches."""
+    return kernel.streaming is not NULL or threads >= entry.streams_on[kind]
 
 
 cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
@@ -89,6 +86,8 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
     for k in range(n_operands):
         block[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
         if k < n_inputs:
+            if steps[k] == 0:
+                streaming_kernel = NULL     # it takes dense operands only
             if steps[k] == 0 and not (uniform and k == entry.operand):
                 gather(kind, data[k], 0, STREAM_BYTES // size, block[k])
         elif (<size_t> data[k] + start * size) % CACHE_LINE != past:
@@ -99,7 +98,7 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
         position = min(stop, start + <Py_ssize_t> (CACHE_LINE - past) // size)
         run_range(kernel, entry, kind, data, steps, start, position, params)
     count = (stop - position) // unit * unit
-    if streaming_kernel is not NULL and count > 0 and all_step(steps, n_operands, size):
+    if streaming_kernel is not NULL and count > 0:
         for k in range(n_operands):
             block[k] = data[k] + position * size
         streaming_kernel(<void **> block, <void **> block + n_inputs, count, params)

@@ -109,14 +109,8 @@ def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
 
 
 def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
-    """Addresses of the kernels that write past the caches by themselves, likewise."""
+    """Addresses of the kernels that write past the caches, likewise: there is one beside each that looks up."""
     return dict(_module_of(level).streaming())
-
-
-def streams_itself(loop: str, dtype: str) -> bool:
-    """Whether the kernel that serves is one of those."""
-    module = _choose()
-    return module is not None and (loop, dtype) in module.streaming()
 
 
 def conversions() -> dict[str, tuple[int, int]]:
