@@ -73,6 +73,12 @@ DEFAULT_BEAT = {"float32": 8, "float64": 16}
 # How many granules the loops of a 16-bit kernel take at a time.  With four, mish_backward in float16 takes 0.35 ns, not
 # 0.54 (AVX-512), and sigmoid 0.25, not 0.31 (AVX2).  With SSE2 one granule is four registers.
 GRANULES = {"base": (1,), "avx2": (4, 1), "avx512": (4, 1)}
+# How what a formula computes is looked up: the headers that begin so.
+LOOKING_UP = {"avx512": "piecewise", "avx2": "fetched"}
+# In which dtypes kernels that look up are there twice, to write past the caches as well.  With AVX2 a line of float64
+# takes so long that its halves leave one by one: 32 Mi numbers take up to 1.14 of the time, and those of 16 bits 1.1 to
+# 1.3, where float32 takes 0.73 to 1.0 (AMD Zen 3).
+STREAMING = {"avx512": ("float32", "float64", "float16", "bfloat16"), "avx2": ("float32",), "base": ()}
 GRANULE = 16  # of fastact.h, and of the kernels' own text
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 COMPILER_ADVICE = """
@@ -110,6 +116,8 @@ def render(level: str) -> str:
         level,
         loops=loops,
         level=level,
+        way=LOOKING_UP.get(level, ""),
+        streaming=STREAMING[level],
         fused=fused,
         passes=passes,
         granules=GRANULES[level],
@@ -118,8 +126,8 @@ def render(level: str) -> str:
             for loop in loops
             for dtype in DEFAULT_BEAT
             for beat, stride in passes(loop, level, dtype)
-            # that of a kernel that is looked up is in piecewise_loops.h
-            if beat and not (dtype in loop.piecewise and level == "avx512")
+            # that of a kernel that looks up is in piecewise_loops.h or fetched_loops.h
+            if beat and dtype not in loop.looked_up(level)
         },
         formulas="\n\n".join(
             lowering.lower(formulas, lowering.CythonDialect(precision)) for precision, formulas in needed.items()
@@ -157,7 +165,12 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
-                *(f"src_cy/piecewise{part}.h" for part in ("", "_kinds", "_loops", "_tables")),
+                "src_cy/outside.h",
+                *(
+                    f"src_cy/{way}{part}.h"
+                    for way in LOOKING_UP.values()
+                    for part in ("", "_kinds", "_loops", "_tables")
+                ),
                 "fastact/include/fastact_primitives.h",
             ],
             # a formula that two loops call is left out of both of them, and with it their vectors, if GCC may choose

@@ -6,6 +6,7 @@ caches and little of time: a division counts as one, which is why the expensive 
 ``listing`` shows a loop and its instructions by kind, for those who want to make it faster.
 """
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -66,34 +67,43 @@ def levels():
     return [level for level in disassembly.WIDTH if disassembly.kernels_file(level)]
 
 
+def subjects():
+    """Instruction set, loop and dtype of every kernel that there is to count."""
+    return itertools.product(disassembly.WIDTH, disassembly.LOOPS, disassembly.DTYPES)
+
+
 def names():
-    """Every kernel that there is to count, on every instruction set."""
-    return [
-        f"{level} {loop.name} {dtype}"
-        for level in disassembly.WIDTH
-        for loop in disassembly.LOOPS
-        for dtype in disassembly.DTYPES
-    ]
+    return [f"{level} {loop.name} {dtype}" for level, loop, dtype in subjects()]
 
 
-def cost_of(instructions, dtype):
-    """{measure: how many per element} of one kernel: all instructions, and each expensive kind that occurs."""
-    body = disassembly.simd_loop(instructions)
-    elements = disassembly.elements_per_pass(body, dtype)
-    kinds = kinds_of(body)
-    return {"instructions": len(body) / elements} | {
-        kind: kinds[kind] / elements for kind in EXPENSIVE if kinds[kind]
-    }  # fmt: skip
+def cost_of(instructions, dtype, fetches=False):
+    """{measure: how many per element} of one kernel: all instructions, and each expensive kind that occurs.
+
+    What ``fetches`` goes over all elements twice: the loop with the least arithmetic is that of the indices.
+    """
+    total, bodies = Counter(), disassembly.simd_loops(instructions)
+    for body in [bodies[0], bodies[-1]] if fetches else bodies[:1]:
+        elements = disassembly.elements_per_pass(body, dtype)
+        kinds = kinds_of(body)
+        total["instructions"] += len(body) / elements
+        total.update({kind: kinds[kind] / elements for kind in EXPENSIVE if kinds[kind]})
+    return dict(total)
+
+
+def fetches(level, loop, dtype):
+    """Whether a kernel is one of src_cy/fetched_loops.h."""
+    return level == "avx2" and dtype in loop.looked_up(level)
 
 
 def measured():
     """{kernel: its counts} of every kernel that was built."""
     counts, built = {}, levels()
-    for name in names():
-        level, loop, dtype = name.split()
+    for level, loop, dtype in subjects():
+        name = f"{level} {loop.name} {dtype}"
         if level in built:
             try:
-                counts[name] = cost_of(disassembly.kernels_of(level)[f"{loop}_{dtype}"], dtype)
+                kernel = disassembly.kernels_of(level)[f"{loop.name}_{dtype}"]
+                counts[name] = cost_of(kernel, dtype, fetches(level, loop, dtype))
             except ValueError as problem:
                 raise ValueError(f"{name}: {problem}") from None
     return counts

@@ -1,9 +1,9 @@
 """What one element of each function costs by the table that the package ships, and what follows from it everywhere.
 
-``costs.json`` was measured on one machine by ``tools/costs.py``: ns per element of every function and dtype on each
-instruction set, and of Numba's kernels beside the best of them.  A function that is not in it, such as an activation
-that was added since, is estimated from its count of operations.  ``fastact tune`` measures a user's own machine
-(``tuned.py``); this is what it is compared with.
+``costs.json`` was measured by ``tools/costs.py``: ns per element of every function and dtype on each instruction set,
+and of Numba's kernels beside the best of them; each set on one machine, which the file names.  A function that is not
+in it, such as an activation that was added since, is estimated from its count of operations.  ``fastact tune`` measures
+a user's own machine (``tuned.py``); this is what it is compared with.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ FEWEST_PARALLEL = 512
 _NS_PER_OPERATION = {"avx512": 0.005, "avx2": 0.010, "base": 0.035, "none": 0.1}
 _FLOAT64_FACTOR = 2.6
 _FASTEST_NS = 0.03
-# For a byte that is read or written memory takes one thread 0.024 (np.copyto, 64 Mi float32, an AMD EPYC of Zen 5,
-# 2026-11-27).  What costs less than about two thirds of that in cache waits for memory, and streaming makes it faster:
-# of 64 Mi on one thread silu float32 (0.0165) takes 0.82 of the time, softplus float32 (0.0173) 1.0, elu_backward
-# float64 (0.019) 1.0, elu float32 (0.022) 1.16.
-_MEMORY_BOUND_NS = 0.0175
+_MEMORY_NS_PER_BYTE = 0.024
+# Of what memory takes one thread for a byte that is read or written, on the machine of the table: what costs less in
+# cache waits for memory, and streaming makes it faster.  Where that was 0.024 ns (Zen 5, 2026-11-27), of 64 Mi on one
+# thread silu float32 (0.0165) takes 0.82 of the time, softplus float32 (0.0173) 1.0, elu_backward float64 (0.019) 1.0,
+# elu float32 (0.022) 1.16.
+_MEMORY_BOUND = 0.73
 # Each of n threads waits for memory below n times such a part of that.  Two wait less where nobody else uses memory:
 # with 1.1 times that limit elu_backward in float64 takes 0.9 of the time; with 1.3 sigmoid_backward and
 # softplus_backward in float64 1.05 and 1.16, elu in float32 1.0 to 1.17; with 1.55 elu in float64 1.4 (Zen 4).
 _SHARED = 0.6
 # The same for 16 bits, for any number of threads: with half the bytes, two threads do not wait more than one.  On one,
-# sigmoid_backward (0.024) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
-_MEMORY_BOUND_NS_16_BITS = 0.025
+# sigmoid_backward (0.024 ns) takes 0.8 to 0.95 of the time, elu_backward (0.029) and sigmoid (0.033) 1.1 to 1.2.
+_MEMORY_BOUND_16_BITS = 1.04
 #: More threads than anybody has.
 NEVER_STREAMED = 1 << 20
 #: Numba serves by this table where its kernels are faster by so much: between CPUs the two differ by up to a fifth
@@ -63,8 +64,12 @@ def _read() -> dict[str, Any]:
 
 
 _TABLE = _read()
-#: Where the table comes from, for people.
-ORIGIN = f"shipped table, {_TABLE['cpu'].partition(',')[0]}, {_TABLE['date']}"
+
+
+def origin() -> str:
+    """Where the table's figures for this machine come from, for people."""
+    measured_on = _TABLE["measured_on"].get(cython_kernels.instruction_set())
+    return f"shipped table, {measured_on['cpu'].partition(',')[0]}, {measured_on['date']}" if measured_on else "none"
 
 
 def estimated(loop: str, dtype: str) -> float:
@@ -83,15 +88,17 @@ def measured(name: str, dtype: str) -> float | None:
 def per_element(name: str, loop: str, dtype: str) -> tuple[float, str]:
     """Ns per element, and how that is known."""
     cost = measured(name, dtype)
-    return (cost, ORIGIN) if cost is not None else (estimated(loop, dtype), "estimated from its operations")
+    return (cost, origin()) if cost is not None else (estimated(loop, dtype), "estimated from its operations")
 
 
 def streams_on(name: str, loop: str, dtype: str, arrays: int) -> int:
     """From how many threads on a function of so many arrays, the output included, waits for memory beyond caches."""
     ns_per_byte = per_element(name, loop, dtype)[0] / (_BYTES[dtype] * arrays)
+    measured_on = _TABLE["measured_on"].get(cython_kernels.instruction_set())
+    part = ns_per_byte / (measured_on["memory_ns_per_byte"] if measured_on else _MEMORY_NS_PER_BYTE)
     if _BYTES[dtype] == 2:
-        return 1 if ns_per_byte <= _MEMORY_BOUND_NS_16_BITS else NEVER_STREAMED
-    return 1 if ns_per_byte <= _MEMORY_BOUND_NS else math.ceil(ns_per_byte / (_MEMORY_BOUND_NS * _SHARED))
+        return 1 if part <= _MEMORY_BOUND_16_BITS else NEVER_STREAMED
+    return 1 if part <= _MEMORY_BOUND else math.ceil(part / (_MEMORY_BOUND * _SHARED))
 
 
 def parallel_from(ns: float, parallel_from_ns: float = PARALLEL_FROM_NS) -> int:
@@ -114,4 +121,4 @@ def numba_cost(name: str, dtype: str) -> NumbaCost | None:
         return None
     if found > compiled * (1 - _NUMBA_MARGIN):
         return None
-    return NumbaCost(found, compiled, numba["version"], ORIGIN)
+    return NumbaCost(found, compiled, numba["version"], origin())

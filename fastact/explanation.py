@@ -101,8 +101,8 @@ def _streams(
     # what is summed over channels alternates between computing and memory, so that streaming pays in any case
     sums = function.direction == "backward" and bool(function.operand_names)
     computed = computed_name(array.dtype)
-    # what looks up streams by itself
-    itself = backend == "cython" and cython_kernels.looks_up(f"{function.row.name}_{function.direction}", computed)
+    # what looks up streams by itself, mostly
+    itself = backend == "cython" and cython_kernels.streams(f"{function.row.name}_{function.direction}", computed)
     needed = 1 if itself else function.streams_on[dispatch.DTYPES.index(computed)]
     if count < needed and not sums:
         of_threads = f" on fewer than {needed} threads" if needed < costs.NEVER_STREAMED else ""

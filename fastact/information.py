@@ -43,7 +43,7 @@ def collect() -> dict[str, Any]:
         "threads": threads.get_num_threads(),
         "threads_from": threads.origin,
         "thread_pool": threads.get_thread_pool(),
-        "tuning": tuned.table.origin if tuned.table else costs.ORIGIN,
+        "tuning": tuned.table.origin if tuned.table else costs.origin(),
         "tuning_ignored": tuned.ignored or _other_numba(),
         "built_with_threads": bool(_core.built_with_threads()),
         "stream_from": streaming.stream_from(),

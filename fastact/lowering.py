@@ -331,8 +331,8 @@ class Loop(NamedTuple):
     chained: bool
     #: Whether float32 is always computed in widened arithmetic.
     widened: bool
-    #: In which dtypes it is looked up where AVX-512 is: the formula has the tails, and everything elsewhere.
-    piecewise: tuple[str, ...]
+    #: Instruction sets and dtypes in which it is looked up: the formula has the tails, and everything elsewhere.
+    piecewise: tuple[tuple[str, str], ...]
 
     def precision(self, dtype: str, fused: bool = True) -> str:
         """In which precision a dtype is computed; without FMA, float32 is widened wherever FMA would be used."""
@@ -341,6 +341,10 @@ class Loop(NamedTuple):
         if dtype == "float32" and (self.widened or not (fused or self.is_plain())):
             return "widened"
         return dtype
+
+    def looked_up(self, level: str) -> tuple[str, ...]:
+        """The dtypes in which an instruction set looks up what the formula computes."""
+        return tuple(dtype for having, dtype in self.piecewise if having == level)
 
     def is_plain(self) -> bool:
         """Whether nothing in it can be fused, so that its bits are the same on every CPU."""
@@ -383,9 +387,10 @@ def loop_of(row: Activation, direction: str) -> Loop:
         chained=direction != "forward",
         widened=any(formula in getattr(family, "WIDENED", ()) for formula in formulas),
         piecewise=tuple(
-            dtype
-            for dtype in ("float32", "float64", *HALVES)
-            if formulas[0] in getattr(family, "PIECEWISE_FLOAT64" if dtype == "float64" else "PIECEWISE", ())
+            (level, dtype)
+            for (level, precision), looked_up in getattr(family, "PIECEWISE", {}).items()
+            if formulas[0] in looked_up
+            for dtype in (HALVES if precision == "narrow" else (precision,))
         ),
     )
 

@@ -11,22 +11,21 @@
    c0 and c1 have hardly any error (tools/piecewise_tables.py), and r is exact or nearly so; what is rounded before the
    last addition is but a part of the result, and so the result is within one unit in the last place.
 
-   The intervals end where the tail of the function would need more of them; piecewise_loops.h leaves the few numbers
-   outside to the formula.  NaN is not outside: it runs through.
+   The intervals end where the tail of the function would need more of them; outside.h leaves the few numbers outside
+   to the formula.  NaN is not outside: it runs through.
 
-   Not here: AVX2, where picking out of 32 takes seven instructions, not one, and SSE2, which cannot do it at all.  A
-   result there may differ in the last bit; each is within the limit of its row. */
+   Not here: AVX2, where picking out of 32 takes seven instructions, not one, and which fetches from memory instead
+   (fetched.h), and SSE2, which cannot do it at all.  A result there may differ in the last bit; each is within the limit
+   of its row. */
 
 #ifndef FASTACT_PIECEWISE_H
 #define FASTACT_PIECEWISE_H
 
 #include <immintrin.h>
 
-#define FASTACT_PIECEWISE_INLINE static inline __attribute__((always_inline))
+#include "outside.h"
 
-/* Which numbers are outside: those with |x| > last; those below -last, where the function is what its last interval
-   gives for every greater number; none, where that holds for both sides. */
-enum fastact_ends { FASTACT_BEYOND, FASTACT_BELOW, FASTACT_NOWHERE };
+#define FASTACT_PIECEWISE_INLINE static inline __attribute__((always_inline))
 
 #define FASTACT_OF(name) fastact_##name##_float32
 #define FASTACT_DO(operation) _mm512_##operation##_ps

@@ -99,9 +99,14 @@ def kernels_of(level):
 
 
 def simd_loop(instructions):
-    """The body of the loop that works on packed registers only and does the most of it per pass.
+    """The body of the loop that works on packed registers only and does the most of it per pass."""
+    return simd_loops(instructions)[0]
 
-    It may compare a parameter, which a kernel of 16 bits does once per pass.
+
+def simd_loops(instructions):
+    """Those that work on packed registers only, the one that does the most of it per pass first.
+
+    They may compare a parameter, which a kernel of 16 bits does once per pass.
     """
     bodies = [
         (counts["packed"], body)
@@ -111,7 +116,7 @@ def simd_loop(instructions):
     ]
     if not bodies:
         raise ValueError("no loop works on packed registers only")
-    return max(bodies, key=lambda pair: pair[0])[1]
+    return [body for _, body in sorted(bodies, key=lambda pair: -pair[0])]
 
 
 def _sums_as_steps(body):

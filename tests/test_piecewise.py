@@ -1,7 +1,7 @@
-"""Functions that are looked up where AVX-512 is (src_cy/piecewise.h): their intervals, their ends, what is outside.
+"""Functions that are looked up (src_cy/piecewise.h, src_cy/fetched.h): their intervals, their ends, what is outside.
 
-The truth is ``reference.py`` for float32 and MPFR for float64; over all numbers, which takes minutes, it is AVX2's
-float64 kernel, which computes formulas and looks up nothing.  That results do not depend on an element's place is in
+The truth is ``reference.py`` for float32 and MPFR for float64; over all numbers, which takes minutes, it is the float64
+kernel of the formula.  That results do not depend on an element's place is in
 ``test_bits.py`` as well; here places are mixed so that some numbers of a chunk are outside and others not.
 """
 
@@ -20,29 +20,47 @@ import fastact
 from fastact import reference
 from fastact._kernels import base
 from fastact.backends import cython_kernels
+from fastact.lowering import HALVES
 from fastact.verification.multiprecision import ulp_error
 from fastact.verification.true_values import Subject, true_values
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER = ROOT / "src_cy" / "piecewise_tables.h"
-LOOKED_UP = [loop for loop in LOOPS if loop.piecewise]
-EVERY_LOOP = pytest.mark.parametrize("loop", LOOKED_UP, ids=lambda loop: loop.name)
-EVERY_KERNEL = pytest.mark.parametrize(
-    ("loop", "dtype"),
-    [(loop, dtype) for loop in LOOKED_UP for dtype in ("float32", "float64") if dtype in loop.piecewise],
+#: The beginning of the headers' names, by instruction set.
+WAYS = {"avx512": "piecewise", "avx2": "fetched"}
+LEVELS = [level for level in WAYS if level in base.runnable()]
+EVERY_LOOP = pytest.mark.parametrize(
+    ("level", "loop"),
+    [(level, loop) for level in LEVELS for loop in LOOPS if "float32" in loop.looked_up(level)],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-pytestmark = [
-    pytest.mark.skipif("avx512" not in base.runnable(), reason="this machine does not run AVX-512"),
-    pytest.mark.skipif(not HEADER.exists(), reason="needs the sources"),
-]
+EVERY_KERNEL = pytest.mark.parametrize(
+    ("level", "loop", "dtype"),
+    [
+        (level, loop, dtype)
+        for level in LEVELS
+        for loop in LOOPS
+        for dtype in ("float32", "float64")
+        if dtype in loop.looked_up(level)
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+EVERY_HALF = pytest.mark.parametrize(
+    ("loop", "dtype"),
+    [(loop, dtype) for loop in LOOPS for dtype in HALF_DTYPES if dtype in loop.looked_up(LEVELS[0] if LEVELS else "")],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+pytestmark = pytest.mark.skipif(not (ROOT / "src_cy").exists(), reason="needs the sources")
 #: Numbers of a chunk (FASTACT_PIECEWISE_CHUNK), several times what is set aside before it is put into place.
 CHUNK = 8192
 
 
-def results(loop, x, dtype="float32", grad=None, in_place=False, level="avx512"):
+def header(level):
+    return (ROOT / "src_cy" / f"{WAYS[level]}_tables.h").read_text(encoding="utf-8")
+
+
+def results(level, loop, x, dtype="float32", grad=None, in_place=False, kernels=cython_kernels.kernels_of):
     """What a kernel gives, with a gradient of ones."""
-    address = cython_kernels.kernels_of(level)[loop.name, dtype]
+    address = kernels(level)[loop.name, dtype]
     grads = [np.ones_like(x) if grad is None else grad] if loop.chained else []
     return call_address(address, dtype, [*grads, x], 1, [1.0] * len(loop.scalars), in_place=in_place)[0]
 
@@ -64,24 +82,28 @@ def distances(got, expected):
     return np.abs(got.astype(np.float64) - expected) / unit
 
 
-def table_of(loop, dtype):
+def formula_results(level, loop, x, dtype):
+    return results(level, loop, x, dtype, kernels=cython_kernels.formulas_of)
+
+
+def table_of(level, loop, dtype):
     """The scalars of a loop's table, read from the header."""
-    text = HEADER.read_text(encoding="utf-8")
-    name = re.search(rf"FASTACT_PIECEWISE_\w+_{dtype.upper()}\({loop.name}, (\w+),", text).group(1)
-    body = text[text.index(f"fastact_{name}_pieces_{dtype} = ") :]
+    text = header(level)
+    name = re.search(rf"FASTACT_{WAYS[level].upper()}_\w+_{dtype.upper()}\({loop.name}, (\w+),", text).group(1)
+    body = text[re.search(rf"fastact_{name}_(pieces|fetched)_{dtype} = ", text).start() :]
     body = body[: body.index("};")]
     return {key: float(value) for key, value in re.findall(r"\.(\w+) = ([-\d.e+]+)f?,", body)}
 
 
-def interval_ends(loop, dtype):
+def interval_ends(level, loop, dtype):
     """Numbers on both sides of every end of an interval, of the table's ends, and of what else is cut there."""
-    table = table_of(loop, dtype)
-    linear, quadratic = table["linear"], table["quadratic"]
-    index = np.arange(0.5, 32 if dtype == "float32" else 16)
+    table = table_of(level, loop, dtype)
+    linear, quadratic = table["linear"], table.get("quadratic", 0.0)
+    index = np.arange(0.5, table["last"] * (linear + table["last"] * quadratic))
     ends = index / linear if quadratic == 0 else (np.sqrt(linear**2 + 4 * quadratic * index) - linear) / 2 / quadratic
     places = [*ends, table["last"], table.get("least", 1.0), abs(table.get("zero", 1.0))]
     # MPFR takes its time
-    reach, integer = (200, np.int32) if dtype == "float32" else (20, np.int64)
+    reach, integer = (200, np.int32) if dtype == "float32" else (20 if len(index) < 20 else 2, np.int64)
     around = np.array(places, dtype)[:, None].view(integer) + np.arange(-reach, reach)
     around = around.astype(integer).ravel().view(dtype)
     return np.concatenate([around, -around])
@@ -92,27 +114,27 @@ def padded(x):
 
 
 @EVERY_KERNEL
-def test_beside_every_end_of_an_interval(loop, dtype):
-    x = padded(interval_ends(loop, dtype))
-    assert errors(loop, x, results(loop, x, dtype)).max() <= 1
+def test_beside_every_end_of_an_interval(level, loop, dtype):
+    x = padded(interval_ends(level, loop, dtype))
+    assert errors(loop, x, results(level, loop, x, dtype)).max() <= 1
 
 
 @EVERY_KERNEL
 @pytest.mark.parametrize("seed", range(3))
-def test_anywhere(loop, dtype, seed):
+def test_anywhere(level, loop, dtype, seed):
     random = np.random.default_rng(seed)
     count = 1 << 18 if dtype == "float32" else 1 << 12
     x = (random.normal(0, 1, count) * 2.0 ** random.integers(-20, 7, count)).astype(dtype)
-    got = results(loop, x, dtype)
+    got = results(level, loop, x, dtype)
     assert errors(loop, x, got).max() <= 1
-    # and beside a kernel that has nothing but the formula
-    np.testing.assert_array_max_ulp(got, results(loop, x, dtype, level="avx2"), 1)
+    # and beside the kernel of the formula
+    np.testing.assert_array_max_ulp(got, formula_results(level, loop, x, dtype), 1)
 
 
 @EVERY_KERNEL
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
 @pytest.mark.parametrize("count", [16, 32, 48, CHUNK, CHUNK + 16, 3 * CHUNK + 32])
-def test_numbers_outside_keep_their_places(loop, dtype, count, share):
+def test_numbers_outside_keep_their_places(level, loop, dtype, count, share):
     """Whatever stands beside it, in place or not: a number gives what it gives alone."""
     random = np.random.default_rng(count)
     ends = np.array([-40, -20, 13, 50, -np.inf, np.inf, 1e-30, np.nan], dtype)
@@ -120,15 +142,14 @@ def test_numbers_outside_keep_their_places(loop, dtype, count, share):
     numbers = np.concatenate([random.normal(0, 2, 60), random.choice(ends, 60)]).astype(dtype)
     grads = random.normal(0, 1, 120).astype(dtype)
     alone = np.concatenate(
-        [results(loop, np.full(16, x), dtype, np.full(16, g))[:1] for x, g in zip(numbers, grads, strict=True)]
+        [results(level, loop, np.full(16, x), dtype, np.full(16, g))[:1] for x, g in zip(numbers, grads, strict=True)]
     )
     which = random.integers(60, size=count) + 60 * (random.random(count) < share)
     for in_place in (False, True):
-        assert_same_bits(results(loop, numbers[which], dtype, grads[which], in_place), alone[which])
+        assert_same_bits(results(level, loop, numbers[which], dtype, grads[which], in_place), alone[which])
 
 
-@EVERY_LOOP
-@pytest.mark.parametrize("dtype", HALF_DTYPES)
+@EVERY_HALF
 @pytest.mark.parametrize("count", [16, 48, CHUNK, 2 * CHUNK + 48])
 def test_numbers_of_16_bits_outside_keep_their_places(loop, dtype, count):
     """All numbers of 16 bits are in ``test_accuracy.py``; here some of a chunk are outside, in place or not."""
@@ -146,29 +167,32 @@ def test_numbers_of_16_bits_outside_keep_their_places(loop, dtype, count):
         assert_same_bits(function(*arrays, out=arrays[-1]), alone)
 
 
-def test_what_is_looked_up_is_known():
-    expected = {(loop.name, dtype) for loop in LOOKED_UP for dtype in loop.piecewise}
-    assert importlib.import_module("fastact._kernels.avx512").looked_up() == expected
-    assert base.looked_up() == frozenset()
+@pytest.mark.parametrize("level", base.runnable())
+def test_what_is_looked_up_is_known(level):
+    module = importlib.import_module(f"fastact._kernels.{level}")
+    assert module.looked_up() == {(loop.name, dtype) for loop in LOOPS for dtype in loop.looked_up(level)}
+    assert set(module.formulas()) == module.looked_up()
 
 
-def test_every_loop_has_a_table():
-    found = re.findall(r"FASTACT_PIECEWISE_[A-Z]+_([A-Z0-9]+)\((\w+),", HEADER.read_text(encoding="utf-8"))
-    for end, dtypes in (("FLOAT32", {"float32"}), ("FLOAT64", {"float64"}), ("NARROW", set(HALF_DTYPES))):
-        expected = [loop.name for loop in LOOKED_UP if dtypes <= set(loop.piecewise)]
+@pytest.mark.parametrize("level", WAYS)
+def test_every_loop_has_a_table(level):
+    found = re.findall(rf"FASTACT_{WAYS[level].upper()}_[A-Z]+_([A-Z0-9]+)\((\w+),", header(level))
+    for end, dtypes in (("FLOAT32", {"float32"}), ("FLOAT64", {"float64"}), ("NARROW", set(HALVES))):
+        expected = [loop.name for loop in LOOPS if dtypes <= set(loop.looked_up(level))]
         assert sorted(name for precision, name in found if precision == end) == sorted(expected)
 
 
 @pytest.mark.long
-def test_tables_are_up_to_date(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tools")  # it imports its neighbour
-    tool = importlib.import_module("piecewise_tables")
-    assert HEADER.read_text(encoding="utf-8") == tool.text()
+@pytest.mark.parametrize("way", WAYS.values())
+def test_tables_are_up_to_date(monkeypatch, way):
+    monkeypatch.syspath_prepend(ROOT / "tools")  # they import their neighbours
+    tool = importlib.import_module(f"{way}_tables")
+    assert tool.TARGET.read_text(encoding="utf-8") == tool.text()
 
 
 @pytest.mark.long
 @EVERY_LOOP
-def test_all_numbers(loop):
+def test_all_numbers(level, loop):
     """Within 1 ULP everywhere; a minute for each function."""
 
     def worst(start):
@@ -176,7 +200,7 @@ def test_all_numbers(loop):
         missing = np.isnan(x)
         with np.errstate(invalid="ignore"):  # which a signalling NaN is
             wide = x.astype(np.float64)
-        got, expected = results(loop, x), results(loop, wide, "float64", level="avx2")
+        got, expected = results(level, loop, x), formula_results(level, loop, wide, "float64")
         assert np.array_equal(np.isnan(got), missing)
         infinite = np.isinf(expected) | missing
         assert np.array_equal(got[infinite & ~missing], expected[infinite & ~missing])

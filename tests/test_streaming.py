@@ -74,8 +74,8 @@ def streamed(calls, out):
     return sum(outside) >= out.size - LINE and max(outside) * out.itemsize <= BLOCK
 
 
-needs_avx512 = pytest.mark.skipif(
-    cython_kernels.instruction_set() != "avx512", reason="kernels stream by themselves with AVX-512 only"
+needs_streaming_kernels = pytest.mark.skipif(
+    cython_kernels.instruction_set() not in ("avx512", "avx2"), reason="kernels stream by themselves where they look up"
 )
 needs_compiled = pytest.mark.skipif(cython_kernels.unavailable() is not None, reason="without compiled kernels")
 
@@ -233,17 +233,19 @@ def test_numbers_beyond_the_tables(everything_streams, plain_function, dtype, de
     assert_same_bits(streamed_out, first(call(plain_function, x, grad=grad)), deviation)
 
 
-@needs_avx512
+@needs_streaming_kernels
 @needs_objdump
 def test_kernels_that_look_up_stream_by_themselves():
     """Read from the machine code: results are the same without such a store, only late."""
 
+    level = cython_kernels.instruction_set()
+
     def instructions(role):
-        named = functions_of(kernels_file("avx512"), lambda symbol: symbol if symbol.endswith(f"_{role}") else None)
+        named = functions_of(kernels_file(level), lambda symbol: symbol if symbol.endswith(f"_{role}") else None)
         return {name[: -len(role)]: {mnemonic for _, mnemonic, _ in body} for name, body in named.items()}
 
     ordinary, streaming_kernels = instructions("kernel"), instructions("streaming")
-    assert len(streaming_kernels) == len(cython_kernels.streaming_kernels_of("avx512")) > 0
+    assert len(streaming_kernels) == len(cython_kernels.streaming_kernels_of(level)) > 0
     for name, mnemonics in streaming_kernels.items():
         assert any(mnemonic.startswith("vmovnt") for mnemonic in mnemonics), name
         assert not any(mnemonic.startswith("vmovnt") for mnemonic in ordinary[name]), name
@@ -341,7 +343,7 @@ def test_explain_tells(everything_streams):
     assert expected in fastact.explain("elu", x).reasons
 
 
-@needs_avx512
+@needs_streaming_kernels
 def test_explain_tells_of_kernels_that_stream_by_themselves(everything_streams):
     fastact.gelu.streams_on = NEVER
     with fastact.use_backend("cython"):

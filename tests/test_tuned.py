@@ -339,16 +339,21 @@ def test_the_tool_that_measures_it(tmp_path, monkeypatch):
     before = {(f, k): f.kernel_address(k) for f in functions.values() for k in range(len(dispatch.DTYPES))}
     monkeypatch.setattr(tool, "FILE", tmp_path / "costs.json")
     monkeypatch.setattr(tool, "ROUNDS", 1)
+    monkeypatch.setattr(tool, "MEMORY_BYTES", 1 << 16)
     monkeypatch.setattr(tool.dispatch, "FUNCTIONS", functions)
     monkeypatch.setattr(sys, "argv", ["costs.py", "--no-numba"])
     tool.main()
     assert {(f, k): f.kernel_address(k) for f, k in before} == before
     table = json.loads((tmp_path / "costs.json").read_text())
     runnable = [level for level in cython_kernels.INSTRUCTION_SETS if level in base.runnable()]
-    assert list(table["compiled_ns"]) == runnable
-    for by_dtype in table["compiled_ns"].values():
+    # what this machine does not run is as it was
+    assert list(table["compiled_ns"]) == list(table["measured_on"]) == list(cython_kernels.INSTRUCTION_SETS)
+    for level, by_dtype in table["compiled_ns"].items():
         assert list(by_dtype) == list(dispatch.DTYPES)
-        assert all(set(by_function) == set(functions) for by_function in by_dtype.values())
+        if level in runnable:
+            assert all(set(by_function) == set(functions) for by_function in by_dtype.values())
+        else:
+            assert by_dtype == costs._TABLE["compiled_ns"][level]
     monkeypatch.setattr(costs, "_TABLE", table)
     serving = table["compiled_ns"][cython_kernels.instruction_set()]
     assert costs.measured("gelu", "float64") == serving["float64"]["gelu"]
@@ -375,7 +380,8 @@ def test_numba_wins_by_the_shipped_table_only_by_enough_and_on_its_instruction_s
     level = cython_kernels.instruction_set()
     compiled = {"float32": {"gelu": 1.0, "tanh": 1.0, "relu": 1.0}}
     numba = {"version": "1", "instruction_set": level, "ns": {"float32": {"gelu": 0.95, "tanh": 0.8}}}
-    monkeypatch.setattr(costs, "_TABLE", {"compiled_ns": {level: compiled}, "numba": numba})
+    table = {"measured_on": {}, "compiled_ns": {level: compiled}, "numba": numba}
+    monkeypatch.setattr(costs, "_TABLE", table)
     assert costs.numba_cost("gelu", "float32") is None
     assert costs.numba_cost("tanh", "float32")[:3] == (0.8, 1.0, "1")
     assert costs.numba_cost("relu", "float32") is None

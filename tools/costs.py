@@ -9,7 +9,10 @@ import argparse
 import datetime
 import json
 import sys
+import timeit
 from pathlib import Path
+
+import numpy as np
 
 from fastact import costs, dispatch, machine
 from fastact.backends import cython_kernels, numba_kernels
@@ -18,6 +21,7 @@ from fastact.tuning import choices, measuring
 FILE = Path(costs.__file__).with_name("costs.json")
 #: A busy second spoils one of these, and the minimum counts.
 PASSES, ROUNDS = 3, 60
+MEMORY_BYTES = 1 << 28
 
 
 def levels():
@@ -40,6 +44,13 @@ def supply(subject, level):
     subject.function.supply(dispatch.BACKENDS.index("cython"), precision, address, cython_kernels.DISTINCT)
 
 
+def memory_ns_per_byte():
+    """What memory takes one thread for a byte that is read or written: a copy, far beyond every cache."""
+    source = np.ones(MEMORY_BYTES, np.uint8)
+    target = np.ones_like(source)
+    return min(timeit.repeat(lambda: np.copyto(target, source), number=1, repeat=9)) * 1e9 / (2 * MEMORY_BYTES)
+
+
 def nested(costs_of):
     """{dtype: {function: ns}} of {subject: ns}."""
     found = {dtype: {} for dtype in dispatch.DTYPES}
@@ -48,9 +59,9 @@ def nested(costs_of):
     return found
 
 
-def compiled(measured, subjects):
-    """Costs of the compiled kernels by instruction set."""
-    found = {level: {} for level in levels()}
+def compiled(measured, subjects, wanted):
+    """Costs of the compiled kernels by instruction set, of all that run here if none is wanted."""
+    found = {level: {} for level in wanted or levels()}
     for _ in range(PASSES):
         for level, costs_of in found.items():
             for subject in subjects:
@@ -76,16 +87,25 @@ def numba(measured, subjects):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--no-numba", action="store_true", help="leave Numba out")
+    parser.add_argument(
+        "--levels",
+        nargs="+",
+        choices=cython_kernels.INSTRUCTION_SETS,
+        help="measure these; what was stored of others stays",
+    )
     arguments = parser.parse_args()
+    table = json.loads(Path(costs.__file__).with_name("costs.json").read_text(encoding="utf-8"))
     subjects = measuring.in_order(list(dispatch.FUNCTIONS.values()))
     measured = measuring.Measuring()
     with measuring.restored():
-        table = {
+        here = {
             "cpu": machine.cpu_model(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "compiled_ns": {level: nested(found) for level, found in compiled(measured, subjects).items()},
-            "numba": {},
+            "memory_ns_per_byte": float(f"{memory_ns_per_byte():.2g}"),
         }
+        for level, found in compiled(measured, subjects, arguments.levels).items():
+            table["compiled_ns"][level] = nested(found)
+            table["measured_on"][level] = here
         if not arguments.no_numba:
             found = nested(numba(measured, subjects))
             version, level = numba_kernels.version_imported(), cython_kernels.instruction_set()

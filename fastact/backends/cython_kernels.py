@@ -109,8 +109,13 @@ def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
 
 
 def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
-    """Addresses of the kernels that write past the caches, likewise: there is one beside each that looks up."""
+    """Addresses of the kernels that write past the caches, likewise: they are beside some that look up."""
     return dict(_module_of(level).streaming())
+
+
+def formulas_of(level: str | None = None) -> dict[tuple[str, str], int]:
+    """All addresses, likewise, of kernels that compute formulas: what others are compared with that look up."""
+    return kernels_of(level) | dict(_module_of(level).formulas())
 
 
 def conversions() -> dict[str, tuple[int, int]]:
@@ -129,6 +134,12 @@ def looks_up(loop: str, dtype: str) -> bool:
     """Whether the kernel that serves looks up what its formula computes, to within one bit."""
     module = _choose()
     return module is not None and (loop, dtype) in module.looked_up()
+
+
+def streams(loop: str, dtype: str) -> bool:
+    """Whether the kernel that serves has one beside it that writes past the caches."""
+    module = _choose()
+    return module is not None and (loop, dtype) in module.streaming()
 
 
 def describe() -> str:

@@ -102,6 +102,11 @@ def softplus_gradient_from_output(y, beta):
 #: and softplus falls here and there where it should rise.
 WIDENED = (softplus, softplus_gradient_from_output)
 WIDENED_FORMS = {softplus: widened_softplus}
-#: Looked up with AVX-512 where the parameter is 1, but for the tails: src_cy/piecewise.h.
-PIECEWISE = (softplus, softplus_gradient)
-PIECEWISE_FLOAT64 = (softplus,)
+#: What is looked up where the parameter is 1, by instruction set and precision: src_cy/piecewise.h, src_cy/fetched.h.
+PIECEWISE = {
+    ("avx512", "float32"): (softplus, softplus_gradient),
+    ("avx512", "narrow"): (softplus, softplus_gradient),
+    ("avx512", "float64"): (softplus,),
+    ("avx2", "float32"): (softplus, softplus_gradient),
+    ("avx2", "float64"): (softplus,),
+}

@@ -261,7 +261,12 @@ def widened_gelu_tanh_gradient(x):
 #: in the last place, and what would bring them below one costs as much.
 WIDENED = (gelu, gelu_gradient, gelu_tanh_gradient)
 WIDENED_FORMS = {gelu_tanh_gradient: widened_gelu_tanh_gradient}
-#: Looked up with AVX-512, but for the tails: src_cy/piecewise.h.  In float64 what takes less than two thirds of the
-#: formula's time so.
-PIECEWISE = (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient)
-PIECEWISE_FLOAT64 = (gelu, gelu_gradient, gelu_tanh_gradient)
+#: What is looked up, by instruction set and precision: src_cy/piecewise.h, src_cy/fetched.h.
+PIECEWISE = {
+    ("avx512", "float32"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
+    ("avx512", "narrow"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
+    ("avx512", "float64"): (gelu, gelu_gradient, gelu_tanh_gradient),
+    ("avx2", "float32"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
+    ("avx2", "narrow"): (gelu_tanh_gradient,),
+    ("avx2", "float64"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
+}

@@ -1,0 +1,200 @@
+/* The ways to put a function together from what fetched.h fetches, for one precision: included by it once for each, with
+   the macros that it defines.  piecewise_kinds.h says why each of them is as exact as it is. */
+
+typedef FASTACT_LANES FASTACT_OF(fetched_lanes);
+typedef const struct FASTACT_OF(fetched) *FASTACT_OF(fetched_pieces);
+typedef FASTACT_LANES (*FASTACT_OF(fetched_value))(FASTACT_OF(fetched_pieces), FASTACT_LANES, const char *);
+
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_magnitude)(FASTACT_LANES x)
+{
+    return FASTACT_DO(andnot)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), x);
+}
+
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_with_sign)(FASTACT_LANES magnitude, FASTACT_LANES sign)
+{
+    return FASTACT_DO(or)(magnitude, FASTACT_DO(and)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), sign));
+}
+
+/* What belongs to the negative numbers, and what to the others. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_by_sign)(
+    FASTACT_LANES x, FASTACT_LANES negative, FASTACT_LANES positive)
+{
+    return FASTACT_DO(blendv)(positive, negative, x);
+}
+
+/* |x|, not beyond the last interval; NaN stays. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_within)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    return FASTACT_DO(min)(FASTACT_DO(set1)(pieces->last), FASTACT_OF(fetched_magnitude)(x));
+}
+
+/* What the indices are of: within the intervals for NaN, too, because min and max give their second operand then. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_argument)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    const FASTACT_LANES last = FASTACT_DO(set1)(pieces->last);
+    if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), FASTACT_DO(set1)(-pieces->last));
+    return FASTACT_DO(min)(FASTACT_OF(fetched_magnitude)(x), last);
+}
+
+/* The function at t is *leading plus *part. */
+FASTACT_FETCHED_INLINE void FASTACT_OF(fetched_parts)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES t, const char *stored, FASTACT_LANES *leading,
+    FASTACT_LANES *part)
+{
+    FASTACT_LANES c1, r, bend;
+    FASTACT_OF(fetch)(pieces, t, stored, leading, &c1, &r, &bend);
+    *part = FASTACT_DO(mul)(r, FASTACT_DO(fmadd)(bend, r, c1));
+}
+
+/* The function at t. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_number)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES t, const char *stored)
+{
+    FASTACT_LANES c0, c1, r, bend;
+    FASTACT_OF(fetch)(pieces, t, stored, &c0, &c1, &r, &bend);
+    return FASTACT_DO(fmadd)(r, FASTACT_DO(fmadd)(bend, r, c1), c0);
+}
+
+/* f(x) = T(|x|) for x < 0 and 1 - T(|x|) for x >= 0. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_complement)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    const FASTACT_LANES below = FASTACT_OF(fetched_number)(pieces, FASTACT_OF(fetched_within)(pieces, x), stored);
+    return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(sub)(FASTACT_DO(set1)(1), below));
+}
+
+/* f(x) = x T(|x|) for x < 0 and x - x T(|x|) for x >= 0. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gate)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES leading, part;
+    const FASTACT_LANES a = FASTACT_OF(fetched_within)(pieces, x);
+    FASTACT_OF(fetched_parts)(pieces, a, stored, &leading, &part);
+    const FASTACT_LANES below = FASTACT_DO(fnmsub)(a, leading, FASTACT_DO(mul)(a, part));
+    return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(add)(x, below));
+}
+
+/* f(x) = T(|x|) with the sign of x; the table has T(t) - t for less than 1/2, T(t) - 1 for more.  The first is a small
+   part of t, the second less than 1/2, and its roundings are smaller than what T rises by from number to number. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_odd)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    const FASTACT_LANES a = FASTACT_OF(fetched_within)(pieces, x);
+    const FASTACT_LANES part = FASTACT_OF(fetched_number)(pieces, a, stored);
+    const FASTACT_LANES leading
+        = FASTACT_DO(blendv)(FASTACT_DO(set1)(1), a, FASTACT_OF(is_before_turn)(pieces, stored));
+    return FASTACT_OF(fetched_with_sign)(FASTACT_DO(add)(leading, part), x);
+}
+
+/* f(x) = T(|x|). */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_even)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    return FASTACT_OF(fetched_number)(pieces, FASTACT_OF(fetched_within)(pieces, x), stored);
+}
+
+/* f(x) = T(x), which never falls. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_rising)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES c0, c1, r, bend;
+    FASTACT_OF(fetch)(pieces, x, stored, &c0, &c1, &r, &bend);
+    const FASTACT_LANES line = FASTACT_DO(fmadd)(r, c1, c0);
+    const FASTACT_LANES line_rest = FASTACT_DO(fmadd)(r, c1, FASTACT_DO(sub)(c0, line));
+    return FASTACT_DO(add)(line, FASTACT_DO(fmadd)(FASTACT_DO(mul)(r, r), bend, line_rest));
+}
+
+/* f(x) = x T(x); from 0 on the table has T - 1. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_multiple)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES leading, part;
+    FASTACT_OF(fetched_parts)(pieces, x, stored, &leading, &part);
+    const FASTACT_LANES product = FASTACT_DO(fmadd)(x, leading, FASTACT_DO(mul)(x, part));
+    const FASTACT_LANES more = FASTACT_DO(andnot)(FASTACT_OF(is_before_turn)(pieces, stored), x);
+    return FASTACT_OF(fetched_with_sign)(FASTACT_DO(add)(product, more), x);
+}
+
+/* (zero - t) T(t), with what the difference leaves out: rounded once, beside the zero as well. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_through_zero)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES t, const char *stored)
+{
+    FASTACT_LANES leading, part;
+    FASTACT_OF(fetched_parts)(pieces, t, stored, &leading, &part);
+    const FASTACT_LANES zero = FASTACT_DO(set1)(pieces->zero);
+    const FASTACT_LANES distance = FASTACT_DO(sub)(zero, t);
+    const FASTACT_LANES minus_t = FASTACT_DO(sub)(distance, zero);
+    const FASTACT_LANES rest_of_zero = FASTACT_DO(sub)(zero, FASTACT_DO(sub)(distance, minus_t));
+    const FASTACT_LANES rest_of_t = FASTACT_DO(add)(t, minus_t);
+    const FASTACT_LANES rest
+        = FASTACT_DO(add)(FASTACT_DO(sub)(rest_of_zero, rest_of_t), FASTACT_DO(set1)(pieces->zero_rest));
+    const FASTACT_LANES small = FASTACT_DO(mul)(rest, FASTACT_DO(add)(leading, part));
+    return FASTACT_DO(fmadd)(distance, leading, FASTACT_DO(fmadd)(distance, part, small));
+}
+
+/* f(x) = (zero - |x|) T(|x|) for x < 0 and 1 less that for x >= 0. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gradient)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    const FASTACT_LANES below
+        = FASTACT_OF(fetched_through_zero)(pieces, FASTACT_OF(fetched_within)(pieces, x), stored);
+    return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(sub)(FASTACT_DO(set1)(1), below));
+}
+
+/* All bits set where a number is outside. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_is_outside)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, enum fastact_ends ends)
+{
+    const FASTACT_LANES a = FASTACT_OF(fetched_magnitude)(x);
+    if (ends == FASTACT_NOWHERE) return FASTACT_DO(setzero)();
+    if (ends == FASTACT_BELOW) return FASTACT_DO(cmp)(x, FASTACT_DO(set1)(-pieces->last), _CMP_LT_OQ);
+    const FASTACT_LANES beyond = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->last), _CMP_GT_OQ);
+    if (pieces->least == 0) return beyond;
+    const FASTACT_LANES near = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->least), _CMP_LT_OQ);
+    return FASTACT_DO(or)(beyond, FASTACT_DO(and)(near, FASTACT_DO(cmp)(x, FASTACT_DO(setzero)(), _CMP_NEQ_OQ)));
+}
+
+/* What a block of numbers reaches: the greatest |x|, the least x, the least |x| but for 0, as far as the ends ask. */
+struct FASTACT_OF(fetched_extremes) {
+    FASTACT_LANES farthest, lowest, nearest;
+};
+
+FASTACT_FETCHED_INLINE struct FASTACT_OF(fetched_extremes) FASTACT_OF(fetched_no_extremes)(void)
+{
+    const FASTACT_LANES infinity = FASTACT_DO(set1)((FASTACT_NUMBER)INFINITY);
+    return (struct FASTACT_OF(fetched_extremes)){FASTACT_DO(setzero)(), infinity, infinity};
+}
+
+/* min and max give their second operand where the first is NaN. */
+FASTACT_FETCHED_INLINE void FASTACT_OF(fetched_widen_extremes)(
+    FASTACT_OF(fetched_pieces) pieces, enum fastact_ends ends, FASTACT_LANES x,
+    struct FASTACT_OF(fetched_extremes) * extremes)
+{
+    const FASTACT_LANES a = FASTACT_OF(fetched_magnitude)(x);
+    if (ends == FASTACT_BEYOND) extremes->farthest = FASTACT_DO(max)(a, extremes->farthest);
+    if (ends == FASTACT_BELOW) extremes->lowest = FASTACT_DO(min)(x, extremes->lowest);
+    if (pieces->least != 0) {
+        /* 0 becomes NaN */
+        const FASTACT_LANES not_zero
+            = FASTACT_DO(or)(a, FASTACT_DO(cmp)(a, FASTACT_DO(setzero)(), _CMP_EQ_OQ));
+        extremes->nearest = FASTACT_DO(min)(not_zero, extremes->nearest);
+    }
+}
+
+FASTACT_FETCHED_INLINE int FASTACT_OF(fetched_reaches_outside)(
+    FASTACT_OF(fetched_pieces) pieces, enum fastact_ends ends, const struct FASTACT_OF(fetched_extremes) * extremes)
+{
+    if (ends == FASTACT_NOWHERE) return 0;
+    if (ends == FASTACT_BELOW)
+        return FASTACT_DO(movemask)(FASTACT_OF(fetched_is_outside)(pieces, extremes->lowest, ends));
+    int found = FASTACT_DO(movemask)(FASTACT_OF(fetched_is_outside)(pieces, extremes->farthest, ends));
+    if (pieces->least != 0)
+        found |= FASTACT_DO(movemask)(
+            FASTACT_DO(cmp)(extremes->nearest, FASTACT_DO(set1)(pieces->least), _CMP_LT_OQ));
+    return found;
+}
+
+#undef FASTACT_OF
+#undef FASTACT_DO
+#undef FASTACT_NUMBER
+#undef FASTACT_LANES

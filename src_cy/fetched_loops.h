@@ -1,0 +1,190 @@
+/* Kernels that fetch (fetched.h): included by the kernels of AVX2 alone.
+
+   Some hundred numbers at a time: their indices first, and whatever is outside of the intervals is set aside
+   (outside.h); then the results.  So every input of such a block is read before an output of it is written, but for what
+   a vector reads itself: an output may be an input. */
+
+#ifndef FASTACT_FETCHED_LOOPS_H
+#define FASTACT_FETCHED_LOOPS_H
+
+#include "fetched.h"
+#include "halves.h"
+
+/* A block's indices take 1 KiB, or 2.  Blocks of 64 to 1024 numbers take the same time. */
+enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
+
+#define FASTACT_SINGLE(operation) _mm256_##operation##_ps
+#define FASTACT_DOUBLE(operation) _mm256_##operation##_pd
+
+/* Results of a block; ``place`` is where it begins in its chunk. */
+#define FASTACT_FETCHED_BLOCK(dtype, number, width, operation, size, parameter)                                        \
+    static __attribute__((noinline, cold)) void fastact_fetched_set_aside_##dtype(                                     \
+        fastact_fetched_pieces_##dtype pieces, enum fastact_ends ends, const number *first, const number *second,      \
+        ptrdiff_t place, ptrdiff_t block, struct fastact_outside_##number *outside, number *chunk,                     \
+        fastact_formula_##number formula, const parameter *params)                                                     \
+    {                                                                                                                  \
+        fastact_make_room_##number(outside, chunk, formula, params);                                                   \
+        for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
+            unsigned which = (unsigned)operation(movemask)(                                                            \
+                fastact_fetched_is_outside_##dtype(pieces, operation(loadu)(second + k), ends));                       \
+            for (; which; which &= which - 1) {                                                                        \
+                const ptrdiff_t here = k + __builtin_ctz(which);                                                       \
+                outside->numbers[0][outside->count] = first[here];                                                     \
+                outside->numbers[1][outside->count] = second[here];                                                    \
+                outside->places[outside->count++] = (int)(place + here);                                               \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
+        fastact_fetched_pieces_##dtype pieces, fastact_fetched_value_##dtype value, enum fastact_ends ends,            \
+        int is_chained, int streams, const number *grad, const number *x, number *out, ptrdiff_t place,                \
+        ptrdiff_t block, struct fastact_outside_##number *outside, fastact_formula_##number formula,                   \
+        const parameter *params)                                                                                       \
+    {                                                                                                                  \
+        char stored[size * FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                        \
+        struct fastact_fetched_extremes_##dtype extremes = fastact_fetched_no_extremes_##dtype();                      \
+        for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
+            const fastact_fetched_lanes_##dtype given = operation(loadu)(x + k);                                       \
+            fastact_fetched_widen_extremes_##dtype(pieces, ends, given, &extremes);                                    \
+            _mm256_store_si256((__m256i *)(stored + size * k),                                                         \
+                fastact_indices_##dtype(pieces, fastact_fetched_argument_##dtype(pieces, given)));                     \
+        }                                                                                                              \
+        if (__builtin_expect(fastact_fetched_reaches_outside_##dtype(pieces, ends, &extremes), 0))                     \
+            fastact_fetched_set_aside_##dtype(                                                                         \
+                pieces, ends, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);          \
+        for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
+            fastact_fetched_lanes_##dtype result = value(pieces, operation(loadu)(x + k), stored + size * k);          \
+            if (is_chained) result = operation(mul)(operation(loadu)(grad + k), result);                               \
+            if (streams) operation(stream)(out + k, result);                                                           \
+            else operation(storeu)(out + k, result);                                                                   \
+        }                                                                                                              \
+    }
+FASTACT_FETCHED_BLOCK(float32, float, 8, FASTACT_SINGLE, 4, float)
+FASTACT_FETCHED_BLOCK(float64, double, 4, FASTACT_DOUBLE, 8, double)
+
+/* A granule's numbers stand in the order in which halves.h unpacks them. */
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_half_place_float16(ptrdiff_t k) { return k; }
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_half_place_bfloat16(ptrdiff_t k)
+{
+    return (k & -16) + (k & 7) * 2 + (k & 8) / 8;
+}
+
+/* The same in 16 bits, by the table of float32. */
+#define FASTACT_FETCHED_HALVES_BLOCK(dtype)                                                                            \
+    static __attribute__((noinline, cold)) void fastact_fetched_set_aside_##dtype(                                     \
+        fastact_fetched_pieces_float32 pieces, enum fastact_ends ends, const float *given, const uint16_t *first,      \
+        const uint16_t *second, ptrdiff_t place, ptrdiff_t block, struct fastact_outside_uint16_t *outside,            \
+        uint16_t *chunk, fastact_formula_uint16_t formula, const float *params)                                        \
+    {                                                                                                                  \
+        fastact_make_room_uint16_t(outside, chunk, formula, params);                                                   \
+        for (ptrdiff_t k = 0; k < block; k += 8) {                                                                     \
+            unsigned which = (unsigned)_mm256_movemask_ps(                                                             \
+                fastact_fetched_is_outside_float32(pieces, _mm256_load_ps(given + k), ends));                          \
+            for (; which; which &= which - 1) {                                                                        \
+                const ptrdiff_t here = fastact_half_place_##dtype(k + __builtin_ctz(which));                           \
+                outside->numbers[0][outside->count] = first[here];                                                     \
+                outside->numbers[1][outside->count] = second[here];                                                    \
+                outside->places[outside->count++] = (int)(place + here);                                               \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
+        fastact_fetched_pieces_float32 pieces, fastact_fetched_value_float32 value, enum fastact_ends ends,            \
+        int is_chained, int streams, const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t place,          \
+        ptrdiff_t block, struct fastact_outside_uint16_t *outside, fastact_formula_uint16_t formula,                   \
+        const float *params)                                                                                           \
+    {                                                                                                                  \
+        char stored[4 * FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                           \
+        float given[FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                               \
+        struct fastact_fetched_extremes_float32 extremes = fastact_fetched_no_extremes_float32();                      \
+        for (ptrdiff_t k = 0; k < block; k += 16) {                                                                    \
+            fastact_unpack_##dtype(x + k, given + k);                                                                  \
+            _Pragma("GCC unroll 2") for (ptrdiff_t here = k; here < k + 16; here += 8)                                 \
+            {                                                                                                          \
+                const __m256 number = _mm256_load_ps(given + here);                                                    \
+                fastact_fetched_widen_extremes_float32(pieces, ends, number, &extremes);                               \
+                _mm256_store_si256((__m256i *)(stored + 4 * here),                                                     \
+                    fastact_indices_float32(pieces, fastact_fetched_argument_float32(pieces, number)));                \
+            }                                                                                                          \
+        }                                                                                                              \
+        if (__builtin_expect(fastact_fetched_reaches_outside_float32(pieces, ends, &extremes), 0))                     \
+            fastact_fetched_set_aside_##dtype(                                                                         \
+                pieces, ends, given, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);   \
+        for (ptrdiff_t k = 0; k < block; k += 16) {                                                                    \
+            float result[16] __attribute__((aligned(32))), factor[16] __attribute__((aligned(32)));                    \
+            uint16_t packed[16] __attribute__((aligned(32)));                                                          \
+            if (is_chained) fastact_unpack_##dtype(grad + k, factor);                                                  \
+            _Pragma("GCC unroll 2") for (ptrdiff_t j = 0; j < 16; j += 8)                                              \
+            {                                                                                                          \
+                __m256 found = value(pieces, _mm256_load_ps(given + k + j), stored + 4 * (k + j));                     \
+                if (is_chained) found = _mm256_mul_ps(_mm256_load_ps(factor + j), found);                              \
+                _mm256_store_ps(result + j, found);                                                                    \
+            }                                                                                                          \
+            fastact_pack_##dtype(result, streams ? packed : out + k);                                                  \
+            if (streams) _mm256_stream_si256((__m256i *)(out + k), _mm256_load_si256((const __m256i *)packed));        \
+        }                                                                                                              \
+    }
+FASTACT_FETCHED_HALVES_BLOCK(float16)
+FASTACT_FETCHED_HALVES_BLOCK(bfloat16)
+
+/* The count is a multiple of 16. */
+#define FASTACT_FETCHED_LOOP(dtype, number, computed, parameter)                                                       \
+    FASTACT_FETCHED_INLINE void fastact_fetched_loop_##dtype(                                                          \
+        fastact_fetched_pieces_##computed pieces, fastact_fetched_value_##computed value, enum fastact_ends ends,      \
+        int is_chained, int streams, const number *grad, const number *x, number *out, ptrdiff_t count,                \
+        fastact_formula_##number formula, const parameter *params)                                                     \
+    {                                                                                                                  \
+        struct fastact_outside_##number outside;                                                                       \
+        outside.count = outside.put_into_place = 0;                                                                    \
+        count &= -(ptrdiff_t)16;                                                                                       \
+        for (ptrdiff_t start = 0; start < count; start += FASTACT_PIECEWISE_CHUNK) {                                   \
+            const ptrdiff_t end = count - start < FASTACT_PIECEWISE_CHUNK ? count : start + FASTACT_PIECEWISE_CHUNK;   \
+            const int streams_here = streams && outside.put_into_place <= FASTACT_FEW_OUTSIDE;                         \
+            outside.put_into_place = 0;                                                                                \
+            for (ptrdiff_t place = start; place < end; place += FASTACT_FETCHED_BLOCK) {                               \
+                const ptrdiff_t block = end - place < FASTACT_FETCHED_BLOCK ? end - place : FASTACT_FETCHED_BLOCK;     \
+                fastact_fetched_block_##dtype(pieces, value, ends, is_chained, streams_here,                           \
+                    is_chained ? grad + place : NULL, x + place, out + place, place - start, block, &outside, formula, \
+                    params);                                                                                           \
+            }                                                                                                          \
+            if (ends != FASTACT_NOWHERE && outside.count)                                                              \
+                fastact_put_into_place_##number(&outside, out + start, formula, params);                               \
+        }                                                                                                              \
+    }
+FASTACT_FETCHED_LOOP(float32, float, float32, float)
+FASTACT_FETCHED_LOOP(float64, double, float64, double)
+FASTACT_FETCHED_LOOP(float16, uint16_t, float32, float)
+FASTACT_FETCHED_LOOP(bfloat16, uint16_t, float32, float)
+
+/* --- kernels, but for the formula's, for each dtype --------------------------------------------------------------- */
+
+/* Of a loop, the table, the kind and the ends.  The result of a backward is multiplied by its first input. */
+#define FASTACT_FETCHED_FORWARD_FLOAT32(loop, table, kind, ends)                                                       \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, float32, float, 0, NULL, inputs[0])
+#define FASTACT_FETCHED_FORWARD_FLOAT64(loop, table, kind, ends)                                                       \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, float64, double, 0, NULL, inputs[0])
+#define FASTACT_FETCHED_BACKWARD_FLOAT32(loop, table, kind, ends)                                                      \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, float32, float, 1, inputs[0], inputs[1])
+#define FASTACT_FETCHED_BACKWARD_FLOAT64(loop, table, kind, ends)                                                      \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
+#define FASTACT_FETCHED_FORWARD_NARROW(loop, table, kind, ends)                                                        \
+    FASTACT_FETCHED_HALVES(loop, table, kind, ends, 0, NULL, inputs[0])
+#define FASTACT_FETCHED_BACKWARD_NARROW(loop, table, kind, ends)                                                       \
+    FASTACT_FETCHED_HALVES(loop, table, kind, ends, 1, inputs[0], inputs[1])
+/* What is below the last interval is nothing but zero in float16. */
+#define FASTACT_FETCHED_FLOAT16_ENDS(ends) ((ends) == FASTACT_BELOW ? FASTACT_NOWHERE : (ends))
+#define FASTACT_FETCHED_HALVES(loop, table, kind, ends, is_chained, grad, x)                                           \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, FASTACT_FETCHED_FLOAT16_ENDS(ends), float16, uint16_t, float32, float,   \
+        is_chained, grad, x)                                                                                           \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)
+#define FASTACT_FETCHED_KERNEL(loop, table, kind, ends, dtype, number, computed, parameter, is_chained, grad, x)       \
+    FASTACT_FETCHED_INLINE void fastact_fetched_##loop##_##dtype(const number **inputs, number **outputs,              \
+        ptrdiff_t count, const parameter *params, fastact_formula_##number formula, int streams)                       \
+    {                                                                                                                  \
+        fastact_fetched_loop_##dtype(&fastact_##table##_fetched_##computed, fastact_fetched_##kind##_##computed, ends, \
+            is_chained, streams, grad, x, outputs[0], count, formula, params);                                         \
+    }
+
+#include "fetched_tables.h"
+
+#endif

@@ -1,0 +1,345 @@
+"""Makes ``src_cy/fetched_tables.h``: the polynomials whose coefficients ``src_cy/fetched.h`` fetches from memory.
+
+Run ``python tools/fetched_tables.py`` (needs mpmath and numpy; three minutes).  What a function is cut into, why b is
+looked for until c0 and c1 are almost numbers, and which functions there are: piecewise_tables.py, whose intervals are
+32 or 16.  Here are hundreds, so that degree 3 does for float32, and 8 for float64.
+
+In float32 four numbers make a row: c0, c1, c2, c3.  b lies in the first sixteenth of what its interval has above the
+middle, index / linear, and says where in the low 16 bits of c3, which are the last that c3 needs: the part of c3 is
+2**-14 of the result at most.  c2 is fitted again to what that makes of c3.
+
+In float64 b is a number of its own, and c0, c1, ... stand in pairs.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from math import comb
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mpmath import exp, mpf, sqrt, tanh, taylor
+from piecewise_tables import (
+    BEYOND,
+    GELU_TANH_ZERO,
+    GELU_ZERO,
+    MISH_ZERO,
+    SILU_ZERO,
+    ULP,
+    Function,
+    c_number,
+    gelu_below,
+    gelu_tanh_below,
+    gelu_tanh_exponent,
+    log1p,
+    logistic,
+    long_double,
+    mish_gate,
+    mish_slope,
+    normal_tail,
+    rest_of_zero,
+    silu_below,
+    without_zero,
+)
+
+TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "fetched_tables.h"
+#: Numbers tried for b in float64, on either side of where an interval leans, and which part of its half they may take.
+CANDIDATES, SHARE = 4096, 0.08
+#: An index and where b is, in the integer that b is made of: index * 2**20 + place.
+STEPS = 1 << 20
+
+
+class Cut(NamedTuple):
+    """How a function is cut for one precision: index = round(t (linear + t quadratic))."""
+
+    precision: str
+    #: Which numbers are outside.
+    ends: str
+    #: The largest |t|; from -t on if ``signed``.
+    last: float
+    #: Intervals of the length 1 where |t| is 0.
+    linear: float
+    degree: int = 3
+    quadratic: float = 0.0
+    signed: bool = False
+    #: Where in an interval b is, in float64.
+    lean: float = 0.5
+
+    @property
+    def number(self) -> Any:
+        return np.float32 if self.precision == "float32" else np.float64
+
+    @property
+    def computed(self) -> str:
+        return self.precision
+
+    def index(self, t: float) -> int:
+        return round(t * (self.linear + t * self.quadratic))
+
+    @property
+    def indices(self) -> range:
+        return range(-self.index(self.last) if self.signed else 0, self.index(self.last) + 1)
+
+    def edge(self, index: float) -> Any:
+        """The t at which the index, not rounded, is this."""
+        q, k = mpf(self.quadratic), mpf(self.linear)
+        return mpf(index) / k if not q else (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
+
+
+class Table(NamedTuple):
+    """A function, and how it is cut for each precision."""
+
+    name: str
+    why: str
+    function: Function
+    #: What it serves, and how, in the words of fetched_kinds.h: loop and kind.
+    loops: dict[str, str]
+    cuts: tuple[Cut, ...]
+    #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
+    zero: Any = None
+    #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
+    least: dict[str, float] = {}  # noqa: RUF012
+    #: Whether b is 0 in the interval there.
+    from_zero: bool = True
+    #: Whether 16 bits take the table of float32: most formulas are as fast in the precision that those need.
+    narrow: bool = False
+
+    @property
+    def is_odd(self) -> bool:
+        return "odd" in self.loops.values()
+
+    def turn(self, cut: Cut) -> int | None:
+        """The first index of those for which the table has T(t) - 1, if it is not T(t) that it has."""
+        # tanh is 1/2 there, and 1 - tanh less than that from there on
+        return cut.index(0.55) + 1 if self.is_odd else 0 if "multiple" in self.loops.values() else None
+
+    def stored(self, cut: Cut, index: int) -> Function:
+        """What the rows are of, in an interval; T(t) - t before the turn where T is odd."""
+        turn = self.turn(cut)
+        if turn is None or (index < turn and not self.is_odd):
+            return self.function
+        return lambda t: self.function(t) - (t if index < turn else 1)
+
+
+def single(*values: Any, **further: Any) -> Cut:
+    return Cut("float32", *values, **further)
+
+
+def double(*values: Any, **further: Any) -> Cut:
+    return Cut("float64", *values, **further)
+
+
+TABLES = (
+    Table("logistic", "1 / (1 + exp(t))", lambda t: logistic(-t),
+          {"sigmoid_forward": "complement", "silu_forward": "gate", "softplus_backward": "complement"},
+          (single("BEYOND", 12.0, 32),)),
+    Table("normal", "(1 - erf(t / sqrt(2))) / 2", normal_tail,
+          {"gelu_forward": "gate"},
+          (single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 8, 2.0))),
+    Table("gelu_tanh_gate", "gelu_tanh(-t) / -t", lambda t: logistic(-gelu_tanh_exponent(t)),
+          {"gelu_tanh_forward": "gate"},
+          (single("BELOW", 5.5, 128), double("BEYOND", 6.0, 16, 8, 2.5))),
+    Table("tanh", "tanh(t), less t or, where it is more than a half, less 1", tanh,
+          {"tanh_forward": "odd"},
+          (single("NOWHERE", 9.25, 64), double("NOWHERE", 19.5, 24, 8, -0.3))),
+    Table("mish", "tanh(log(1 + exp(t))), less 1 from 0 on", mish_gate,
+          {"mish_forward": "multiple"},
+          (single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, 8, signed=True)),
+          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False),
+    Table("logistic_slope", "exp(t) / (1 + exp(t))**2", lambda t: logistic(t) * logistic(-t),
+          {"sigmoid_backward": "even"},
+          (single("BEYOND", 11.0, 32), double("BEYOND", 11.0, 16, 8))),
+    Table("tanh_slope", "1 - tanh(t)**2", lambda t: 4 * logistic(2 * t) * logistic(-2 * t),
+          {"tanh_backward": "even"},
+          (single("BEYOND", 8.0, 64), double("BEYOND", 8.0, 32, 8))),
+    Table("silu_slope", "silu'(-t), its zero divided out", without_zero(silu_below, SILU_ZERO),
+          {"silu_backward": "gradient"},
+          (single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16, 8)),
+          zero=SILU_ZERO, from_zero=False),
+    Table("gelu_slope", "gelu'(-t), its zero divided out", without_zero(gelu_below, GELU_ZERO),
+          {"gelu_backward": "gradient"},
+          (single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 8, 2.5)),
+          zero=GELU_ZERO, from_zero=False),
+    Table("gelu_tanh_slope", "gelu_tanh'(-t), its zero divided out", without_zero(gelu_tanh_below, GELU_TANH_ZERO),
+          {"gelu_tanh_backward": "gradient"},
+          (single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 8, 3.0)),
+          zero=GELU_TANH_ZERO, from_zero=False, narrow=True),
+    Table("softplus", "log(1 + exp(t))", lambda t: log1p(exp(t)),
+          {"softplus_forward": "rising"},
+          (single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, 8, signed=True))),
+    Table("mish_slope", "mish'(t), its zero divided out", without_zero(mish_slope, MISH_ZERO),
+          {"mish_backward": "through_zero"},
+          (single("BEYOND", 8.0, 64, signed=True), double("BEYOND", 8.0, 16, 8, signed=True)),
+          zero=MISH_ZERO, from_zero=False, narrow=True),
+)  # fmt: skip
+
+
+def expansion(table: Table, cut: Cut, index: int) -> tuple[Any, Any, list[Any]]:
+    """An interval's middle, half of its length, and the Taylor series in (t - middle) / half of what is stored."""
+    low, high = cut.edge(index - 0.5), cut.edge(index + 0.5)
+    if index == 0 and not cut.signed:
+        low = mpf(0)
+    middle, half = (low + high) / 2, (high - low) / 2 + BEYOND * max(abs(low), abs(high))
+    terms = 10 if cut.precision == "float32" else 18
+    return middle, half, [c * half**k for k, c in enumerate(taylor(table.stored(cut, index), middle, terms))]
+
+
+def shortened(series: list[Any], degree: int) -> list[Any]:
+    """The polynomial of this degree that is nearest to one in [-1, 1], but for little: highest terms give way to
+    multiples of Chebyshev polynomials, which are the smallest (Lanczos, Applied Analysis, 1956, VII)."""
+    series = list(series)
+    while len(series) > degree + 1:
+        n = len(series) - 1
+        # T(n), whose leading coefficient is 2**(n - 1), from its three-term recurrence
+        before, chebyshev = [1], [0, 1]
+        for _ in range(n - 1):
+            following = [0, *(2 * c for c in chebyshev)]
+            for k, c in enumerate(before):
+                following[k] -= c
+            before, chebyshev = chebyshev, following
+        share = series[-1] / chebyshev[-1]
+        series = [s - share * c for s, c in zip(series[:-1], chebyshev[:-1], strict=True)]
+    return series
+
+
+def moved(series: list[Any], place: Any, half: Any) -> list[Any]:
+    """The coefficients of r = b - t, b being at ``place``, of a polynomial in (t - middle) / half."""
+    return [
+        sum(comb(k, order) * c * place ** (k - order) for k, c in enumerate(series) if k >= order) / (-half) ** order
+        for order in range(len(series))
+    ]
+
+
+def at_places(series: list[Any], order: int, u: Any) -> Any:
+    """The series' coefficient of (t - place)**order / half**order, for the place of each u; in long double."""
+    sum_of = np.zeros_like(u)
+    for k in range(len(series) - 1, order - 1, -1):
+        sum_of = sum_of * u + comb(k, order) * long_double(series[k])
+    return sum_of
+
+
+def with_low_bits(numbers: Any, bits: Any) -> Any:
+    """The float32 nearest to each number whose low half is as it is told."""
+    highs = (numbers.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).astype(np.int64)
+    found = [(highs + shift | bits).astype(np.uint32).view(np.float32) for shift in (-65536, 0, 65536)]
+    # one below zero is none
+    distances = [np.where(np.isfinite(f), np.abs(f - numbers), np.inf) for f in found]
+    return np.choose(np.argmin(distances, axis=0), found)
+
+
+def single_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
+    """c0, c1, c2 and c3 with the place of b in its low bits, and the largest relative error."""
+    step = 1 / (cut.linear * STEPS)
+    middle, half, series = expansion(table, cut, index)
+    # the integer is converted to a float32 exactly: 24 bits
+    spacing = max(1, 1 << (20 + max(abs(i) for i in cut.indices).bit_length() - 24))
+    places = np.arange(0, 1 << 16, spacing) if index or not table.from_zero else np.array([0])
+    first = long_double((mpf(index) / mpf(cut.linear) - middle) / half)
+    u = first + places.astype(np.longdouble) * long_double(step / half)
+    width = long_double(half)
+    value, slope = at_places(series, 0, u), -at_places(series, 1, u) / width
+    cubic = -at_places(shortened(series, 3), 3, u) / width**3
+    # c0's own error, and what those of c1 and c3 come to at an interval's end, c2 taking over most of the latter
+    errors = np.abs(value.astype(np.float32) - value) + np.abs(slope.astype(np.float32) - slope) * width
+    errors += np.abs(with_low_bits(cubic, places) - cubic) * width**3 / 4
+    best = int(np.argmin(errors))
+    if index == 0 and table.is_odd:
+        value, slope = np.zeros_like(value), np.zeros_like(slope)
+    c0, c1, c3 = value[best].astype(np.float32), slope[best].astype(np.float32), with_low_bits(cubic, places)[best]
+    nodes = np.cos(np.pi * (2 * np.arange(24) + 1) / 48).astype(np.longdouble)
+    r = (u[best] - nodes) * width
+    size = np.array([long_double(table.function(middle + half * mpf(float(x)))) for x in nodes])
+    left = at_places(series, 0, nodes) - c0 - c1 * r - c3 * r**3
+    c2 = np.float32(np.sum(left / size * r**2 / size) / np.sum((r**2 / size) ** 2))
+    error = float((np.abs(left - c2 * r**2) / np.abs(size)).max())
+    return [float(c0), float(c1), float(c2), float(c3)], error
+
+
+def double_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
+    """b, c0, c1, ... and the largest relative error."""
+    middle, half, series = expansion(table, cut, index)
+    candidates = np.array([0.0])
+    if index or not table.from_zero:
+        spread = np.arange(-CANDIDATES, CANDIDATES + 1) / CANDIDATES * SHARE
+        candidates = float(middle) + float(half) * (2 * cut.lean - 1 + spread)
+    u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
+    value, slope = at_places(series, 0, u), at_places(series, 1, u) / long_double(half)
+    errors = np.abs(value.astype(np.float64) - value)
+    errors += np.abs(slope.astype(np.float64) - slope) * long_double(half)
+    b = mpf(float(candidates[int(np.argmin(errors))]))
+    polynomial, place = shortened(series, cut.degree), (b - middle) / half
+    numbers = [float(c) for c in moved(polynomial, place, half)]
+    if index == 0 and table.is_odd:
+        # what is left of T(t) - t when r**2 is divided out
+        left = [c * half**k for k, c in enumerate(taylor(lambda t: (table.function(t) - t) / t**2, middle, 18))]
+        numbers = [0.0, 0.0, *(float(c) for c in moved(shortened(left, cut.degree - 2), place, half))]
+    error = 0.0
+    for t in [middle + half * x for x in (-0.999, -0.7, -0.31, 0.05, 0.4, 0.75, 0.999)]:
+        missing = sum(n * (b - t) ** k for k, n in enumerate(numbers)) - table.stored(cut, index)(t)
+        error = max(error, float(abs(missing / table.function(t))))
+    return [float(b), *numbers], error
+
+
+def text_of(table: Table, cut: Cut) -> str:
+    row = single_row if cut.precision == "float32" else double_row
+    made = [row(table, cut, index) for index in cut.indices]
+    worst = max(error for _, error in made) / ULP[cut.precision] * 2
+    print(f"{table.name:16} {cut.precision} {len(made)} intervals, largest error of a fit {worst:.3f} ulp", flush=True)
+    name = f"fastact_{table.name}_fetched_{cut.precision}"
+    if cut.precision == "float32":
+        kind, rows = "float", [", ".join(c_number(cut, x) for x in numbers) for numbers, _ in made]
+        parts = rows
+    else:
+        kind = "double"
+        parts = [
+            ", ".join(repr(float(x)) for x in numbers[k : k + 2])
+            for k in range(0, cut.degree + 2, 2)
+            for numbers, _ in made
+        ]
+    lines = [
+        f"/* {table.why}; largest error of a fit {worst:.3f} units in the last place */",
+        f"static const {kind} {name}_rows[] __attribute__((aligned(64))) = {{",
+        *(f"    {part}," for part in parts),
+        "};",
+    ]
+    scalars = {"linear": cut.linear, "last": cut.last}
+    if cut.precision == "float32":
+        scalars["step"] = 1 / (cut.linear * STEPS)
+    else:
+        scalars["quadratic"] = cut.quadratic
+    turn = table.turn(cut)
+    if table.least:
+        scalars["least"] = table.least[cut.precision]
+    if table.zero is not None:
+        zero = cut.number(float(table.zero))
+        scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
+    lines += [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
+    lines += [f"    .is_signed = {int(cut.signed)},", f"    .degree = {cut.degree},", f"    .count = {len(made)},"]
+    lines += [f"    .turn = {turn},"] if turn is not None else []
+    lines += [f"    .rows = (const char *){name}_rows + {16 * -cut.indices[0]},"]
+    lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
+    lines += ["};"]
+    for loop, kind in table.loops.items():
+        for precision in [cut.precision, *(["narrow"] if table.narrow and cut.precision == "float32" else [])]:
+            macro = "_".join([loop.rsplit("_", 1)[1], precision]).upper()
+            lines.append(f"FASTACT_FETCHED_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
+    return "\n".join([*lines, ""])
+
+
+def text_at(where: tuple[int, int]) -> str:
+    """The same by numbers, which go to another process, as functions do not."""
+    return text_of(TABLES[where[0]], TABLES[where[0]].cuts[where[1]])
+
+
+def text() -> str:
+    """The whole header."""
+    head = "/* Generated by tools/fetched_tables.py; not to be edited.  What the numbers are: fetched.h. */\n\n"
+    places = [(table, cut) for table in range(len(TABLES)) for cut in range(len(TABLES[table].cuts))]
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        return head + "\n".join(pool.map(text_at, places))
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(), encoding="utf-8")
