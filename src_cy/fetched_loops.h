@@ -16,25 +16,38 @@ enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
 #define FASTACT_SINGLE(operation) _mm256_##operation##_ps
 #define FASTACT_DOUBLE(operation) _mm256_##operation##_pd
 
-/* Results of a block; ``place`` is where it begins in its chunk. */
-#define FASTACT_FETCHED_BLOCK(dtype, number, width, operation, size, parameter)                                        \
+/* Where the numbers of a block stand, in the order in which they are computed: for bfloat16 halves.h unpacks those of a
+   granule with even places first. */
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_as_it_is(ptrdiff_t k) { return k; }
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_of_bfloat16(ptrdiff_t k) { return (k & -16) + (k & 7) * 2 + (k & 8) / 8; }
+
+/* Of a block of numbers, ``given`` in the order and the type in which they are computed. */
+#define FASTACT_FETCHED_SET_ASIDE(dtype, number, computed, computed_number, width, operation, place_of)                \
     static __attribute__((noinline, cold)) void fastact_fetched_set_aside_##dtype(                                     \
-        fastact_fetched_pieces_##dtype pieces, enum fastact_ends ends, const number *first, const number *second,      \
-        ptrdiff_t place, ptrdiff_t block, struct fastact_outside_##number *outside, number *chunk,                     \
-        fastact_formula_##number formula, const parameter *params)                                                     \
+        fastact_fetched_pieces_##computed pieces, enum fastact_ends ends, const computed_number *given,                \
+        const number *first, const number *second, ptrdiff_t place, ptrdiff_t block,                                   \
+        struct fastact_outside_##number *outside, number *chunk, fastact_formula_##number formula,                     \
+        const computed_number *params)                                                                                 \
     {                                                                                                                  \
         fastact_make_room_##number(outside, chunk, formula, params);                                                   \
         for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
             unsigned which = (unsigned)operation(movemask)(                                                            \
-                fastact_fetched_is_outside_##dtype(pieces, operation(loadu)(second + k), ends));                       \
+                fastact_fetched_is_outside_##computed(pieces, operation(loadu)(given + k), ends));                     \
             for (; which; which &= which - 1) {                                                                        \
-                const ptrdiff_t here = k + __builtin_ctz(which);                                                       \
+                const ptrdiff_t here = place_of(k + __builtin_ctz(which));                                             \
                 outside->numbers[0][outside->count] = first[here];                                                     \
                 outside->numbers[1][outside->count] = second[here];                                                    \
                 outside->places[outside->count++] = (int)(place + here);                                               \
             }                                                                                                          \
         }                                                                                                              \
-    }                                                                                                                  \
+    }
+FASTACT_FETCHED_SET_ASIDE(float32, float, float32, float, 8, FASTACT_SINGLE, fastact_place_as_it_is)
+FASTACT_FETCHED_SET_ASIDE(float64, double, float64, double, 4, FASTACT_DOUBLE, fastact_place_as_it_is)
+FASTACT_FETCHED_SET_ASIDE(float16, uint16_t, float32, float, 8, FASTACT_SINGLE, fastact_place_as_it_is)
+FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE, fastact_place_of_bfloat16)
+
+/* Results of a block; ``place`` is where it begins in its chunk. */
+#define FASTACT_FETCHED_NUMBERS(dtype, number, width, operation, size, parameter)                                      \
     FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
         fastact_fetched_pieces_##dtype pieces, fastact_fetched_value_##dtype value, enum fastact_ends ends,            \
         int is_chained, int streams, const number *grad, const number *x, number *out, ptrdiff_t place,                \
@@ -51,7 +64,7 @@ enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
         }                                                                                                              \
         if (__builtin_expect(fastact_fetched_reaches_outside_##dtype(pieces, ends, &extremes), 0))                     \
             fastact_fetched_set_aside_##dtype(                                                                         \
-                pieces, ends, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);          \
+                pieces, ends, x, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);       \
         for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
             fastact_fetched_lanes_##dtype result = value(pieces, operation(loadu)(x + k), stored + size * k);          \
             if (is_chained) result = operation(mul)(operation(loadu)(grad + k), result);                               \
@@ -59,35 +72,11 @@ enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
             else operation(storeu)(out + k, result);                                                                   \
         }                                                                                                              \
     }
-FASTACT_FETCHED_BLOCK(float32, float, 8, FASTACT_SINGLE, 4, float)
-FASTACT_FETCHED_BLOCK(float64, double, 4, FASTACT_DOUBLE, 8, double)
-
-/* A granule's numbers stand in the order in which halves.h unpacks them. */
-FASTACT_FETCHED_INLINE ptrdiff_t fastact_half_place_float16(ptrdiff_t k) { return k; }
-FASTACT_FETCHED_INLINE ptrdiff_t fastact_half_place_bfloat16(ptrdiff_t k)
-{
-    return (k & -16) + (k & 7) * 2 + (k & 8) / 8;
-}
+FASTACT_FETCHED_NUMBERS(float32, float, 8, FASTACT_SINGLE, 4, float)
+FASTACT_FETCHED_NUMBERS(float64, double, 4, FASTACT_DOUBLE, 8, double)
 
 /* The same in 16 bits, by the table of float32. */
-#define FASTACT_FETCHED_HALVES_BLOCK(dtype)                                                                            \
-    static __attribute__((noinline, cold)) void fastact_fetched_set_aside_##dtype(                                     \
-        fastact_fetched_pieces_float32 pieces, enum fastact_ends ends, const float *given, const uint16_t *first,      \
-        const uint16_t *second, ptrdiff_t place, ptrdiff_t block, struct fastact_outside_uint16_t *outside,            \
-        uint16_t *chunk, fastact_formula_uint16_t formula, const float *params)                                        \
-    {                                                                                                                  \
-        fastact_make_room_uint16_t(outside, chunk, formula, params);                                                   \
-        for (ptrdiff_t k = 0; k < block; k += 8) {                                                                     \
-            unsigned which = (unsigned)_mm256_movemask_ps(                                                             \
-                fastact_fetched_is_outside_float32(pieces, _mm256_load_ps(given + k), ends));                          \
-            for (; which; which &= which - 1) {                                                                        \
-                const ptrdiff_t here = fastact_half_place_##dtype(k + __builtin_ctz(which));                           \
-                outside->numbers[0][outside->count] = first[here];                                                     \
-                outside->numbers[1][outside->count] = second[here];                                                    \
-                outside->places[outside->count++] = (int)(place + here);                                               \
-            }                                                                                                          \
-        }                                                                                                              \
-    }                                                                                                                  \
+#define FASTACT_FETCHED_HALVES(dtype)                                                                                  \
     FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
         fastact_fetched_pieces_float32 pieces, fastact_fetched_value_float32 value, enum fastact_ends ends,            \
         int is_chained, int streams, const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t place,          \
@@ -124,8 +113,8 @@ FASTACT_FETCHED_INLINE ptrdiff_t fastact_half_place_bfloat16(ptrdiff_t k)
             if (streams) _mm256_stream_si256((__m256i *)(out + k), _mm256_load_si256((const __m256i *)packed));        \
         }                                                                                                              \
     }
-FASTACT_FETCHED_HALVES_BLOCK(float16)
-FASTACT_FETCHED_HALVES_BLOCK(bfloat16)
+FASTACT_FETCHED_HALVES(float16)
+FASTACT_FETCHED_HALVES(bfloat16)
 
 /* The count is a multiple of 16. */
 #define FASTACT_FETCHED_LOOP(dtype, number, computed, parameter)                                                       \
@@ -168,12 +157,12 @@ FASTACT_FETCHED_LOOP(bfloat16, uint16_t, float32, float)
 #define FASTACT_FETCHED_BACKWARD_FLOAT64(loop, table, kind, ends)                                                      \
     FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
 #define FASTACT_FETCHED_FORWARD_NARROW(loop, table, kind, ends)                                                        \
-    FASTACT_FETCHED_HALVES(loop, table, kind, ends, 0, NULL, inputs[0])
+    FASTACT_FETCHED_16_BITS(loop, table, kind, ends, 0, NULL, inputs[0])
 #define FASTACT_FETCHED_BACKWARD_NARROW(loop, table, kind, ends)                                                       \
-    FASTACT_FETCHED_HALVES(loop, table, kind, ends, 1, inputs[0], inputs[1])
+    FASTACT_FETCHED_16_BITS(loop, table, kind, ends, 1, inputs[0], inputs[1])
 /* What is below the last interval is nothing but zero in float16. */
 #define FASTACT_FETCHED_FLOAT16_ENDS(ends) ((ends) == FASTACT_BELOW ? FASTACT_NOWHERE : (ends))
-#define FASTACT_FETCHED_HALVES(loop, table, kind, ends, is_chained, grad, x)                                           \
+#define FASTACT_FETCHED_16_BITS(loop, table, kind, ends, is_chained, grad, x)                                          \
     FASTACT_FETCHED_KERNEL(loop, table, kind, FASTACT_FETCHED_FLOAT16_ENDS(ends), float16, uint16_t, float32, float,   \
         is_chained, grad, x)                                                                                           \
     FASTACT_FETCHED_KERNEL(loop, table, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)

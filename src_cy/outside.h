@@ -56,7 +56,7 @@ typedef void (*fastact_formula_uint16_t)(
         outside->put_into_place += outside->count;                                                                     \
         outside->count = 0;                                                                                            \
     }                                                                                                                  \
-    static inline __attribute__((always_inline)) void fastact_make_room_##number(                                                        \
+    static inline __attribute__((always_inline)) void fastact_make_room_##number(                                      \
         struct fastact_outside_##number *outside, number *out, fastact_formula_##number formula,                       \
         const parameter *params)                                                                                       \
     {                                                                                                                  \

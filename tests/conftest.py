@@ -12,6 +12,7 @@ from pathlib import Path
 
 import environments
 import pytest
+import turns
 
 # what somebody has tuned on this machine is of no account here; it is read when fastact is imported
 os.environ["FASTACT_TUNING"] = "off"
@@ -33,6 +34,13 @@ def backend(request):
     finally:
         if level:
             supply(cython_kernels.instruction_set())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Tests that measure time or watch threads run while no other process of pytest-xdist runs any."""
+    with turns.taken(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 def _name(value):
@@ -106,20 +114,27 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session", autouse=True)
 def building(request, tmp_path_factory):
-    """The distributions in the making, from the first test on if a later one wants them: they take half a minute."""
+    """The distributions in the making, from the first test on if a later one wants them: they take half a minute.
+
+    All processes of pytest-xdist have the same tests; the first of them makes the distributions, for all.
+    """
+    # the parent is that of all processes
+    folder = (
+        tmp_path_factory.getbasetemp().parent if turns.WORKER else tmp_path_factory.getbasetemp()
+    ) / "distributions"
     used = {name for item in request.session.items for name in item.fixturenames}
-    if "distributions" in used or ("wheel" in used and not request.config.getoption("--wheel")):
-        with ThreadPoolExecutor(1) as pool:
-            yield pool.submit(environments.build, tmp_path_factory.mktemp("distributions"))
-    else:
-        yield None
+    wanted = "distributions" in used or ("wheel" in used and not request.config.getoption("--wheel"))
+    with ThreadPoolExecutor(1) as pool:
+        if wanted and turns.WORKER in ("", "gw0"):
+            pool.submit(turns.first_come, folder, environments.build)
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def distributions(building):
     """The source distribution and the wheel made of it, as paths; built once."""
     try:
-        return building.result()
+        return turns.first_come(building, environments.build)
     except environments.Unavailable as reason:
         pytest.skip(str(reason))
 

@@ -92,6 +92,7 @@ def test_no_thread_is_started():
         """)
 
 
+@pytest.mark.alone
 def test_time():
     """The best of several imports, in CPU time, so that a busy machine does not fail it.
 

@@ -20,7 +20,7 @@ from table_calls import OK, dense_result
 
 import fastact
 
-pytestmark = needs_gcc
+pytestmark = [needs_gcc, pytest.mark.alone]
 harness, harness_file = table_calls.harness, table_calls.harness_file
 
 SCRIPT = """

@@ -15,6 +15,7 @@ from interpreters import run_python
 
 import fastact
 
+pytestmark = pytest.mark.alone
 TORCH = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 RUNTIME = pytest.mark.parametrize("runtime", [pytest.param("gcc", marks=needs_gcc), pytest.param("torch", marks=TORCH)])
 TWO = {"OMP_NUM_THREADS": "2"}

@@ -19,7 +19,10 @@ from fastact import _core, cli, costs, dispatch
 from fastact.tuning import choices, command, measuring, storage
 from fastact.tuning.measuring import Measuring, Setting, Subject
 
-pytestmark = pytest.mark.skipif(dispatch.why_unavailable("cython") is not None, reason="nothing to tune")
+pytestmark = [
+    pytest.mark.skipif(dispatch.why_unavailable("cython") is not None, reason="nothing to tune"),
+    pytest.mark.alone,
+]
 needs_numba = pytest.mark.skipif(dispatch.why_unavailable("numba") is not None, reason="needs Numba")
 GELU = Subject(dispatch.FUNCTIONS["gelu"], "float32")
 

@@ -44,6 +44,7 @@ def test_paced_loops_take_several_vectors(level):
     assert wrong == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("backend_name", ["cython", "numba"])
 @pytest.mark.parametrize("function", PLAIN_FUNCTIONS, ids=lambda function: function.name)
 def test_in_place_is_no_scalar_loop(function, backend_name):

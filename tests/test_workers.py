@@ -11,6 +11,8 @@ from cases import needs_threads
 from extensions import needs_tasks
 from interpreters import run_python
 
+pytestmark = pytest.mark.alone
+
 COUNT_TASKS = """
 import os, threading
 import numpy as np
