@@ -165,7 +165,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
-                "src_cy/outside.h",
+                *("src_cy/outside.h", "src_cy/piecewise_arithmetic.h"),
                 *(
                     f"src_cy/{way}{part}.h"
                     for way in LOOKING_UP.values()

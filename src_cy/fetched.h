@@ -4,7 +4,7 @@
    8 and gathering 8 numbers takes ten cycles (AMD Zen 3).  So there are hundreds of intervals instead, each of them a
    row of four numbers in float32, and of ten in float64: no more than degree 3 and 8.  A row is loaded as it is, with
    the index in a general register, and rows are transposed in registers: 16 instructions for 8 numbers in float32, 30
-   for 4 in float64.  All in all 45 and 60, where formulas take 50 to 140 and 60 to 430.
+   for 4 in float64.  All in all 50 to 63 and 64 to 85, where formulas take 50 to 140 and 60 to 430.
 
    The indices of a few hundred numbers are computed first and stored.  Taken out of a vector register, or stored and
    loaded at once, they take as long as all the rest: 8 numbers took 18 cycles, or 25, instead of 14.
@@ -30,7 +30,7 @@
 struct fastact_fetched_float32 {
     /* the intervals are those of t, not of |t| */
     int is_signed;
-    int degree, count;
+    int count;
     /* the first index of those for which the rows are of T - 1, where a kind wants that */
     int turn;
     /* that of the index 0 */
@@ -47,7 +47,7 @@ struct fastact_fetched_float32 {
 
 struct fastact_fetched_float64 {
     int is_signed;
-    int degree, count, turn;
+    int count, turn;
     const char *rows;
     /* index = round(t (linear + t quadratic)) */
     double linear, quadratic;

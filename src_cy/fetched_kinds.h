@@ -1,6 +1,8 @@
 /* The ways to put a function together from what fetched.h fetches, for one precision: included by it once for each, with
    the macros that it defines.  piecewise_kinds.h says why each of them is as exact as it is. */
 
+#include "piecewise_arithmetic.h"
+
 typedef FASTACT_LANES FASTACT_OF(fetched_lanes);
 typedef const struct FASTACT_OF(fetched) *FASTACT_OF(fetched_pieces);
 typedef FASTACT_LANES (*FASTACT_OF(fetched_value))(FASTACT_OF(fetched_pieces), FASTACT_LANES, const char *);
@@ -99,9 +101,7 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_rising)(
 {
     FASTACT_LANES c0, c1, r, bend;
     FASTACT_OF(fetch)(pieces, x, stored, &c0, &c1, &r, &bend);
-    const FASTACT_LANES line = FASTACT_DO(fmadd)(r, c1, c0);
-    const FASTACT_LANES line_rest = FASTACT_DO(fmadd)(r, c1, FASTACT_DO(sub)(c0, line));
-    return FASTACT_DO(add)(line, FASTACT_DO(fmadd)(FASTACT_DO(mul)(r, r), bend, line_rest));
+    return FASTACT_OF(bent_line)(c0, c1, r, bend);
 }
 
 /* f(x) = x T(x); from 0 on the table has T - 1. */
@@ -121,13 +121,8 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_through_zero)(
 {
     FASTACT_LANES leading, part;
     FASTACT_OF(fetched_parts)(pieces, t, stored, &leading, &part);
-    const FASTACT_LANES zero = FASTACT_DO(set1)(pieces->zero);
-    const FASTACT_LANES distance = FASTACT_DO(sub)(zero, t);
-    const FASTACT_LANES minus_t = FASTACT_DO(sub)(distance, zero);
-    const FASTACT_LANES rest_of_zero = FASTACT_DO(sub)(zero, FASTACT_DO(sub)(distance, minus_t));
-    const FASTACT_LANES rest_of_t = FASTACT_DO(add)(t, minus_t);
-    const FASTACT_LANES rest
-        = FASTACT_DO(add)(FASTACT_DO(sub)(rest_of_zero, rest_of_t), FASTACT_DO(set1)(pieces->zero_rest));
+    FASTACT_LANES rest;
+    const FASTACT_LANES distance = FASTACT_OF(distance_from_zero)(pieces->zero, pieces->zero_rest, t, &rest);
     const FASTACT_LANES small = FASTACT_DO(mul)(rest, FASTACT_DO(add)(leading, part));
     return FASTACT_DO(fmadd)(distance, leading, FASTACT_DO(fmadd)(distance, part, small));
 }

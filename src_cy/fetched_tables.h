@@ -390,7 +390,6 @@ static const float fastact_logistic_fetched_float32_rows[] __attribute__((aligne
 };
 static const struct fastact_fetched_float32 fastact_logistic_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 385,
     .rows = (const char *)fastact_logistic_fetched_float32_rows + 0,
     .linear = 32.0f,
@@ -1271,7 +1270,6 @@ static const float fastact_normal_fetched_float32_rows[] __attribute__((aligned(
 };
 static const struct fastact_fetched_float32 fastact_normal_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 865,
     .rows = (const char *)fastact_normal_fetched_float32_rows + 0,
     .linear = 128.0f,
@@ -2285,7 +2283,6 @@ static const double fastact_normal_fetched_float64_rows[] __attribute__((aligned
 };
 static const struct fastact_fetched_float64 fastact_normal_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 200,
     .rows = (const char *)fastact_normal_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -3004,7 +3001,6 @@ static const float fastact_gelu_tanh_gate_fetched_float32_rows[] __attribute__((
 };
 static const struct fastact_fetched_float32 fastact_gelu_tanh_gate_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 705,
     .rows = (const char *)fastact_gelu_tanh_gate_fetched_float32_rows + 0,
     .linear = 128.0f,
@@ -3953,7 +3949,6 @@ static const double fastact_gelu_tanh_gate_fetched_float64_rows[] __attribute__(
 };
 static const struct fastact_fetched_float64 fastact_gelu_tanh_gate_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 187,
     .rows = (const char *)fastact_gelu_tanh_gate_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -4560,7 +4555,6 @@ static const float fastact_tanh_fetched_float32_rows[] __attribute__((aligned(64
 };
 static const struct fastact_fetched_float32 fastact_tanh_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 593,
     .turn = 36,
     .rows = (const char *)fastact_tanh_fetched_float32_rows + 0,
@@ -6350,7 +6344,6 @@ static const double fastact_tanh_fetched_float64_rows[] __attribute__((aligned(6
 };
 static const struct fastact_fetched_float64 fastact_tanh_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 355,
     .turn = 14,
     .rows = (const char *)fastact_tanh_fetched_float64_rows + 0,
@@ -6878,7 +6871,6 @@ static const float fastact_mish_fetched_float32_rows[] __attribute__((aligned(64
 };
 static const struct fastact_fetched_float32 fastact_mish_fetched_float32 = {
     .is_signed = 1,
-    .degree = 3,
     .count = 513,
     .turn = 0,
     .rows = (const char *)fastact_mish_fetched_float32_rows + 4096,
@@ -8179,7 +8171,6 @@ static const double fastact_mish_fetched_float64_rows[] __attribute__((aligned(6
 };
 static const struct fastact_fetched_float64 fastact_mish_fetched_float64 = {
     .is_signed = 1,
-    .degree = 8,
     .count = 257,
     .turn = 0,
     .rows = (const char *)fastact_mish_fetched_float64_rows + 2048,
@@ -8548,7 +8539,6 @@ static const float fastact_logistic_slope_fetched_float32_rows[] __attribute__((
 };
 static const struct fastact_fetched_float32 fastact_logistic_slope_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 353,
     .rows = (const char *)fastact_logistic_slope_fetched_float32_rows + 0,
     .linear = 32.0f,
@@ -9447,7 +9437,6 @@ static const double fastact_logistic_slope_fetched_float64_rows[] __attribute__(
 };
 static const struct fastact_fetched_float64 fastact_logistic_slope_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 177,
     .rows = (const char *)fastact_logistic_slope_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -9974,7 +9963,6 @@ static const float fastact_tanh_slope_fetched_float32_rows[] __attribute__((alig
 };
 static const struct fastact_fetched_float32 fastact_tanh_slope_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 513,
     .rows = (const char *)fastact_tanh_slope_fetched_float32_rows + 0,
     .linear = 64.0f,
@@ -11273,7 +11261,6 @@ static const double fastact_tanh_slope_fetched_float64_rows[] __attribute__((ali
 };
 static const struct fastact_fetched_float64 fastact_tanh_slope_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 257,
     .rows = (const char *)fastact_tanh_slope_fetched_float64_rows + 0,
     .linear = 32.0,
@@ -11656,7 +11643,6 @@ static const float fastact_silu_slope_fetched_float32_rows[] __attribute__((alig
 };
 static const struct fastact_fetched_float32 fastact_silu_slope_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 369,
     .rows = (const char *)fastact_silu_slope_fetched_float32_rows + 0,
     .linear = 32.0f,
@@ -12597,7 +12583,6 @@ static const double fastact_silu_slope_fetched_float64_rows[] __attribute__((ali
 };
 static const struct fastact_fetched_float64 fastact_silu_slope_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 185,
     .rows = (const char *)fastact_silu_slope_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -13478,7 +13463,6 @@ static const float fastact_gelu_slope_fetched_float32_rows[] __attribute__((alig
 };
 static const struct fastact_fetched_float32 fastact_gelu_slope_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 865,
     .rows = (const char *)fastact_gelu_slope_fetched_float32_rows + 0,
     .linear = 128.0f,
@@ -14609,7 +14593,6 @@ static const double fastact_gelu_slope_fetched_float64_rows[] __attribute__((ali
 };
 static const struct fastact_fetched_float64 fastact_gelu_slope_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 223,
     .rows = (const char *)fastact_gelu_slope_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -15362,7 +15345,6 @@ static const float fastact_gelu_tanh_slope_fetched_float32_rows[] __attribute__(
 };
 static const struct fastact_fetched_float32 fastact_gelu_tanh_slope_fetched_float32 = {
     .is_signed = 0,
-    .degree = 3,
     .count = 737,
     .rows = (const char *)fastact_gelu_tanh_slope_fetched_float32_rows + 0,
     .linear = 128.0f,
@@ -16339,7 +16321,6 @@ static const double fastact_gelu_tanh_slope_fetched_float64_rows[] __attribute__
 };
 static const struct fastact_fetched_float64 fastact_gelu_tanh_slope_fetched_float64 = {
     .is_signed = 0,
-    .degree = 8,
     .count = 192,
     .rows = (const char *)fastact_gelu_tanh_slope_fetched_float64_rows + 0,
     .linear = 16.0,
@@ -16868,7 +16849,6 @@ static const float fastact_softplus_fetched_float32_rows[] __attribute__((aligne
 };
 static const struct fastact_fetched_float32 fastact_softplus_fetched_float32 = {
     .is_signed = 1,
-    .degree = 3,
     .count = 513,
     .rows = (const char *)fastact_softplus_fetched_float32_rows + 4096,
     .linear = 32.0f,
@@ -18167,7 +18147,6 @@ static const double fastact_softplus_fetched_float64_rows[] __attribute__((align
 };
 static const struct fastact_fetched_float64 fastact_softplus_fetched_float64 = {
     .is_signed = 1,
-    .degree = 8,
     .count = 257,
     .rows = (const char *)fastact_softplus_fetched_float64_rows + 2048,
     .linear = 16.0,
@@ -19206,7 +19185,6 @@ static const float fastact_mish_slope_fetched_float32_rows[] __attribute__((alig
 };
 static const struct fastact_fetched_float32 fastact_mish_slope_fetched_float32 = {
     .is_signed = 1,
-    .degree = 3,
     .count = 1025,
     .rows = (const char *)fastact_mish_slope_fetched_float32_rows + 8192,
     .linear = 64.0f,
@@ -20508,7 +20486,6 @@ static const double fastact_mish_slope_fetched_float64_rows[] __attribute__((ali
 };
 static const struct fastact_fetched_float64 fastact_mish_slope_fetched_float64 = {
     .is_signed = 1,
-    .degree = 8,
     .count = 257,
     .rows = (const char *)fastact_mish_slope_fetched_float64_rows + 2048,
     .linear = 16.0,

@@ -2,6 +2,8 @@
 
    ``rest`` and ``_rest`` are what a rounded number leaves out, as in fastact/formulas/. */
 
+#include "piecewise_arithmetic.h"
+
 struct FASTACT_OF(piecewise) {
     int degree;
     /* how many sums, before that with c0, are kept in two numbers, because their rounding would count */
@@ -177,15 +179,12 @@ FASTACT_PIECEWISE_INLINE FASTACT_LANES FASTACT_OF(piecewise_even)(FASTACT_OF(pie
     return FASTACT_OF(one_number)(pieces, FASTACT_OF(within)(pieces, x));
 }
 
-/* f(x) = T(x), which never falls: a slope that is rounded from one number to the next may change its share by more than
-   f rises.  So the line c0 + r c1 is in two numbers, and only what bends it is rounded. */
+/* f(x) = T(x), which never falls. */
 FASTACT_PIECEWISE_INLINE FASTACT_LANES FASTACT_OF(piecewise_rising)(FASTACT_OF(pieces) pieces, FASTACT_LANES x)
 {
     FASTACT_LANES c0, c1, r, bend, bend_rest;
     FASTACT_OF(look_up)(pieces, x, &c0, &c1, &r, &bend, &bend_rest);
-    const FASTACT_LANES line = FASTACT_DO(fmadd)(r, c1, c0);
-    const FASTACT_LANES line_rest = FASTACT_DO(fmadd)(r, c1, FASTACT_DO(sub)(c0, line));
-    return FASTACT_DO(add)(line, FASTACT_DO(fmadd)(FASTACT_DO(mul)(r, r), bend, line_rest));
+    return FASTACT_OF(bent_line)(c0, c1, r, bend);
 }
 
 /* f(x) = x T(x). */
@@ -201,13 +200,8 @@ FASTACT_PIECEWISE_INLINE FASTACT_LANES FASTACT_OF(piecewise_through_zero)(FASTAC
 {
     FASTACT_LANES sum, rest_of_sum;
     FASTACT_OF(two_numbers)(pieces, t, &sum, &rest_of_sum);
-    const FASTACT_LANES zero = FASTACT_DO(set1)(pieces->zero);
-    const FASTACT_LANES distance = FASTACT_DO(sub)(zero, t);
-    const FASTACT_LANES minus_t = FASTACT_DO(sub)(distance, zero);
-    const FASTACT_LANES rest_of_zero = FASTACT_DO(sub)(zero, FASTACT_DO(sub)(distance, minus_t));
-    const FASTACT_LANES rest_of_t = FASTACT_DO(add)(t, minus_t);
-    const FASTACT_LANES rest
-        = FASTACT_DO(add)(FASTACT_DO(sub)(rest_of_zero, rest_of_t), FASTACT_DO(set1)(pieces->zero_rest));
+    FASTACT_LANES rest;
+    const FASTACT_LANES distance = FASTACT_OF(distance_from_zero)(pieces->zero, pieces->zero_rest, t, &rest);
     return FASTACT_DO(fmadd)(
         distance, sum, FASTACT_DO(fmadd)(distance, rest_of_sum, FASTACT_DO(mul)(rest, sum)));
 }

@@ -12,7 +12,6 @@ import contextlib
 import os
 import pickle
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 
@@ -23,13 +22,13 @@ except ImportError:
 
 #: The name of this process among those of pytest-xdist; "" if there are none.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "") if fcntl else ""
-_FOLDER = Path(tempfile.gettempdir())
-_NAME = f"fastact-tests-{os.getuid()}-{os.environ.get('PYTEST_XDIST_TESTRUNUID', '')}" if fcntl else ""
+#: Files that are there in any case, so that a lock leaves nothing behind.
+_FILES = {name: Path(__file__).with_name(f"{name}.py") for name in ("turns", "conftest", "environments")}
 
 
 @contextlib.contextmanager
 def _locked(name, how):
-    with open(_FOLDER / f"{_NAME}-{name}", "w") as file:
+    with open(_FILES[name], "rb") as file:
         fcntl.flock(file, how)
         yield
 
@@ -42,8 +41,8 @@ def taken(alone):
         return
     with contextlib.ExitStack() as held:
         with contextlib.ExitStack() as entrance:
-            entrance.enter_context(_locked("entrance", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-            held.enter_context(_locked("running", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+            entrance.enter_context(_locked("turns", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+            held.enter_context(_locked("conftest", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
             if alone:
                 # kept until the test is over
                 held.enter_context(entrance.pop_all())
@@ -55,7 +54,7 @@ _making = threading.Lock()
 
 def first_come(folder, make):
     """What ``make`` gives, called with a new folder by the first thread of the first process that asks, and once."""
-    with _making, _locked("making", fcntl.LOCK_EX) if WORKER else contextlib.nullcontext():
+    with _making, _locked("environments", fcntl.LOCK_EX) if WORKER else contextlib.nullcontext():
         stored = folder / "result.pickle"
         if not stored.exists():
             shutil.rmtree(folder, ignore_errors=True)  # of one that failed

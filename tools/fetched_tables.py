@@ -1,6 +1,6 @@
 """Makes ``src_cy/fetched_tables.h``: the polynomials whose coefficients ``src_cy/fetched.h`` fetches from memory.
 
-Run ``python tools/fetched_tables.py`` (needs mpmath and numpy; three minutes).  What a function is cut into, why b is
+Run ``python tools/fetched_tables.py`` (needs mpmath and numpy; a minute).  What a function is cut into, why b is
 looked for until c0 and c1 are almost numbers, and which functions there are: piecewise_tables.py, whose intervals are
 32 or 16.  Here are hundreds, so that degree 3 does for float32, and 8 for float64.
 
@@ -13,40 +13,30 @@ In float64 b is a number of its own, and c0, c1, ... stand in pairs.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from math import comb
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mpmath import exp, mpf, sqrt, tanh, taylor
+import piecewise_tables
+from mpmath import mpf, sqrt, taylor
 from piecewise_tables import (
     BEYOND,
-    GELU_TANH_ZERO,
-    GELU_ZERO,
-    MISH_ZERO,
-    SILU_ZERO,
     ULP,
     Function,
     c_number,
-    gelu_below,
-    gelu_tanh_below,
     gelu_tanh_exponent,
-    log1p,
+    header,
     logistic,
     long_double,
-    mish_gate,
-    mish_slope,
-    normal_tail,
     rest_of_zero,
-    silu_below,
-    without_zero,
 )
 
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "fetched_tables.h"
-#: Numbers tried for b in float64, on either side of where an interval leans, and which part of its half they may take.
+#: Numbers tried for b in float64, on either side of an interval's middle, and which part of its half they may take.
 CANDIDATES, SHARE = 4096, 0.08
+#: Which fetched.h has written out.
+DEGREES = {"float32": 3, "float64": 8}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
 
@@ -61,19 +51,16 @@ class Cut(NamedTuple):
     last: float
     #: Intervals of the length 1 where |t| is 0.
     linear: float
-    degree: int = 3
     quadratic: float = 0.0
     signed: bool = False
-    #: Where in an interval b is, in float64.
-    lean: float = 0.5
 
     @property
     def number(self) -> Any:
         return np.float32 if self.precision == "float32" else np.float64
 
     @property
-    def computed(self) -> str:
-        return self.precision
+    def degree(self) -> int:
+        return DEGREES[self.precision]
 
     def index(self, t: float) -> int:
         return round(t * (self.linear + t * self.quadratic))
@@ -131,48 +118,46 @@ def double(*values: Any, **further: Any) -> Cut:
     return Cut("float64", *values, **further)
 
 
+#: What is cut into 32 intervals there is cut into hundreds here.
+FUNCTIONS = {table.name: table for table in piecewise_tables.TABLES}
+
+
+def table(name: str, loops: dict[str, str], *cuts: Cut, why: str = "", **further: Any) -> Table:
+    function = FUNCTIONS[name]
+    return Table(name, why or function.why, function.function, loops, cuts, zero=function.zero, **further)
+
+
 TABLES = (
-    Table("logistic", "1 / (1 + exp(t))", lambda t: logistic(-t),
+    table("logistic",
           {"sigmoid_forward": "complement", "silu_forward": "gate", "softplus_backward": "complement"},
-          (single("BEYOND", 12.0, 32),)),
-    Table("normal", "(1 - erf(t / sqrt(2))) / 2", normal_tail,
-          {"gelu_forward": "gate"},
-          (single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 8, 2.0))),
+          single("BEYOND", 12.0, 32)),
+    table("normal", {"gelu_forward": "gate"},
+          single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.0)),
     Table("gelu_tanh_gate", "gelu_tanh(-t) / -t", lambda t: logistic(-gelu_tanh_exponent(t)),
           {"gelu_tanh_forward": "gate"},
-          (single("BELOW", 5.5, 128), double("BEYOND", 6.0, 16, 8, 2.5))),
-    Table("tanh", "tanh(t), less t or, where it is more than a half, less 1", tanh,
-          {"tanh_forward": "odd"},
-          (single("NOWHERE", 9.25, 64), double("NOWHERE", 19.5, 24, 8, -0.3))),
-    Table("mish", "tanh(log(1 + exp(t))), less 1 from 0 on", mish_gate,
-          {"mish_forward": "multiple"},
-          (single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, 8, signed=True)),
-          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False),
-    Table("logistic_slope", "exp(t) / (1 + exp(t))**2", lambda t: logistic(t) * logistic(-t),
-          {"sigmoid_backward": "even"},
-          (single("BEYOND", 11.0, 32), double("BEYOND", 11.0, 16, 8))),
-    Table("tanh_slope", "1 - tanh(t)**2", lambda t: 4 * logistic(2 * t) * logistic(-2 * t),
-          {"tanh_backward": "even"},
-          (single("BEYOND", 8.0, 64), double("BEYOND", 8.0, 32, 8))),
-    Table("silu_slope", "silu'(-t), its zero divided out", without_zero(silu_below, SILU_ZERO),
-          {"silu_backward": "gradient"},
-          (single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16, 8)),
-          zero=SILU_ZERO, from_zero=False),
-    Table("gelu_slope", "gelu'(-t), its zero divided out", without_zero(gelu_below, GELU_ZERO),
-          {"gelu_backward": "gradient"},
-          (single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 8, 2.5)),
-          zero=GELU_ZERO, from_zero=False),
-    Table("gelu_tanh_slope", "gelu_tanh'(-t), its zero divided out", without_zero(gelu_tanh_below, GELU_TANH_ZERO),
-          {"gelu_tanh_backward": "gradient"},
-          (single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 8, 3.0)),
-          zero=GELU_TANH_ZERO, from_zero=False, narrow=True),
-    Table("softplus", "log(1 + exp(t))", lambda t: log1p(exp(t)),
-          {"softplus_forward": "rising"},
-          (single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, 8, signed=True))),
-    Table("mish_slope", "mish'(t), its zero divided out", without_zero(mish_slope, MISH_ZERO),
-          {"mish_backward": "through_zero"},
-          (single("BEYOND", 8.0, 64, signed=True), double("BEYOND", 8.0, 16, 8, signed=True)),
-          zero=MISH_ZERO, from_zero=False, narrow=True),
+          (single("BELOW", 5.5, 128), double("BEYOND", 6.0, 16, 2.5))),
+    table("tanh", {"tanh_forward": "odd"},
+          single("NOWHERE", 9.25, 64), double("NOWHERE", 19.5, 24, -0.3),
+          why="tanh(t), less t or, where it is more than a half, less 1"),
+    table("mish", {"mish_forward": "multiple"},
+          single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, signed=True),
+          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
+          why="tanh(log(1 + exp(t))), less 1 from 0 on"),
+    table("logistic_slope", {"sigmoid_backward": "even"},
+          single("BEYOND", 11.0, 32), double("BEYOND", 11.0, 16)),
+    table("tanh_slope", {"tanh_backward": "even"},
+          single("BEYOND", 8.0, 64), double("BEYOND", 8.0, 32)),
+    table("silu_slope", {"silu_backward": "gradient"},
+          single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16), from_zero=False),
+    table("gelu_slope", {"gelu_backward": "gradient"},
+          single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.5), from_zero=False),
+    table("gelu_tanh_slope", {"gelu_tanh_backward": "gradient"},
+          single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False, narrow=True),
+    table("softplus", {"softplus_forward": "rising"},
+          single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, signed=True)),
+    table("mish_slope", {"mish_backward": "through_zero"},
+          single("BEYOND", 8.0, 64, signed=True), double("BEYOND", 8.0, 16, signed=True),
+          from_zero=False, narrow=True),
 )  # fmt: skip
 
 
@@ -240,7 +225,7 @@ def single_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     u = first + places.astype(np.longdouble) * long_double(step / half)
     width = long_double(half)
     value, slope = at_places(series, 0, u), -at_places(series, 1, u) / width
-    cubic = -at_places(shortened(series, 3), 3, u) / width**3
+    cubic = -at_places(shortened(series, cut.degree), 3, u) / width**3
     # c0's own error, and what those of c1 and c3 come to at an interval's end, c2 taking over most of the latter
     errors = np.abs(value.astype(np.float32) - value) + np.abs(slope.astype(np.float32) - slope) * width
     errors += np.abs(with_low_bits(cubic, places) - cubic) * width**3 / 4
@@ -263,7 +248,7 @@ def double_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     candidates = np.array([0.0])
     if index or not table.from_zero:
         spread = np.arange(-CANDIDATES, CANDIDATES + 1) / CANDIDATES * SHARE
-        candidates = float(middle) + float(half) * (2 * cut.lean - 1 + spread)
+        candidates = float(middle) + float(half) * spread
     u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
     value, slope = at_places(series, 0, u), at_places(series, 1, u) / long_double(half)
     errors = np.abs(value.astype(np.float64) - value)
@@ -316,7 +301,7 @@ def text_of(table: Table, cut: Cut) -> str:
         zero = cut.number(float(table.zero))
         scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
     lines += [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
-    lines += [f"    .is_signed = {int(cut.signed)},", f"    .degree = {cut.degree},", f"    .count = {len(made)},"]
+    lines += [f"    .is_signed = {int(cut.signed)},", f"    .count = {len(made)},"]
     lines += [f"    .turn = {turn},"] if turn is not None else []
     lines += [f"    .rows = (const char *){name}_rows + {16 * -cut.indices[0]},"]
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
@@ -335,10 +320,8 @@ def text_at(where: tuple[int, int]) -> str:
 
 def text() -> str:
     """The whole header."""
-    head = "/* Generated by tools/fetched_tables.py; not to be edited.  What the numbers are: fetched.h. */\n\n"
     places = [(table, cut) for table in range(len(TABLES)) for cut in range(len(TABLES[table].cuts))]
-    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
-        return head + "\n".join(pool.map(text_at, places))
+    return header("fetched", text_at, places)
 
 
 if __name__ == "__main__":
