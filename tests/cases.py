@@ -4,6 +4,7 @@ A plain module (``from cases import ...``); the fixtures that switch backends ar
 derived from the catalogue, so a new row is tested without a line here.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -91,7 +92,12 @@ def truth(function, x, params=None):
 
 def samples(dtype, count, seed=0):
     """Random numbers of every kind: the middle, the tails, any bit pattern that is finite, zeros of both signs."""
-    dtype = np.dtype(dtype)
+    return _samples(np.dtype(dtype), count, seed).copy()
+
+
+# the same arrays serve thousands of tests; the largest of these take half a MiB
+@functools.lru_cache(maxsize=256)
+def _samples(dtype, count, seed):
     random = np.random.default_rng(seed)
     middle = random.normal(0, 2, count)
     tails = random.uniform(-110, 110, count)
@@ -113,11 +119,15 @@ def limit(text, row, params):
 
 def inputs(function, dtype, count, params=None, seed=0):
     """Samples that the function is made for: a gradient from the output gets outputs."""
-    x = samples(dtype, count, seed)
     if function.direction != "backward_from_output":
-        return x
+        return samples(dtype, count, seed)
     params = parameter_sets(function.row)[0] if params is None else params
-    return getattr(reference, function.row.name)(x, *params).astype(dtype)
+    return _outputs(function.row.name, np.dtype(dtype), count, params, seed).copy()
+
+
+@functools.lru_cache(maxsize=256)
+def _outputs(name, dtype, count, params, seed):
+    return getattr(reference, name)(samples(dtype, count, seed), *params).astype(dtype)
 
 
 def bits(array):

@@ -7,6 +7,7 @@ because kernels stay: Numba compiles each of its kernels once in a session.
 """
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,6 +42,22 @@ def pytest_runtest_protocol(item, nextitem):
     """Tests that measure time or watch threads run while no other process of pytest-xdist runs any."""
     with turns.taken(alone=item.get_closest_marker("alone") is not None):
         return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Which tests one process of pytest-xdist takes: those of a file, and all of Numba.
+
+    Every process that runs some of the latter compiles Numba's kernels, for up to a minute.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            of_numba = re.search(r"[\[-]numba[]-]|test_numba_extension", nodeid)
+            return "numba" if of_numba else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def _name(value):

@@ -5,6 +5,8 @@ length, offset, alignment and stride, through every path, in place and out of pl
 write into pieces of one array, so that all results of a test are compared at once.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from cases import ALL_DTYPES, assert_same_bits, bits, call, first, inputs, parameter_sets
@@ -31,6 +33,8 @@ class Pool:
             # gradients of every kind too
             self.grad[::7] = inputs(function, dtype, self.grad[::7].size, params, seed=9)
         self.expected = self.in_pieces(np.arange(count), np.arange(count + 1))
+        for array in (self.x, self.grad, self.expected):
+            array.flags.writeable = False
 
     def call(self, x, grad, **keywords):
         return first(call(self.function, x, self.params, grad=grad, **keywords))
@@ -48,6 +52,10 @@ class Pool:
         return out
 
 
+#: A pool serves several tests: calling a function with each value alone is what takes the time here.
+pool_of = functools.cache(Pool)
+
+
 def targets(function):
     """Where results go: a new array, or an argument that is written over."""
     return (None, "x") if function.direction == "forward" else (None, "x", "grad")
@@ -61,7 +69,7 @@ def taken(places, backend):
 @EVERY_DTYPE
 def test_every_offset(function, backend, dtype):
     """Each value at each of 64 consecutive elements, which are all the places in cache lines, vectors and granules."""
-    pool = Pool(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
+    pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
     turns = taken(np.arange(64), backend)
     which = ((turns[:, None] + np.arange(pool.x.size)) % pool.x.size).ravel()
     bounds = np.arange(turns.size + 1) * pool.x.size
@@ -72,7 +80,7 @@ def test_every_offset(function, backend, dtype):
 @EVERY_DTYPE
 def test_every_length(function, backend, dtype):
     """Lengths from 1 to 257: body, tail and padding compute alike."""
-    pool = Pool(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
+    pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
     lengths = taken(np.arange(1, 258), backend)
     which = np.concatenate([(length * 37 + np.arange(length)) % pool.x.size for length in lengths])
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -101,7 +109,7 @@ def moved(array, offset):
 @EVERY_DTYPE
 def test_every_alignment_and_stride(function, backend, dtype):
     """At odd addresses, and with steps between elements that are no multiple of an element's size."""
-    pool = Pool(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
+    pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
     size = np.dtype(dtype).itemsize
     layouts = [(moved, offset) for offset in [*range(1, 10), 63]]
     steps = [*range(size, 3 * size + 2), 4 * size, 8 * size, 8 * size + 1, 64, 4096]
@@ -152,7 +160,7 @@ def paths(pool, dtype):
 def test_every_path(function, backend, dtype):
     """The direct call, the ufunc, a mask, scalars, other orders of axes and bytes."""
     for params in parameter_sets(function.row, function.direction):
-        pool = Pool(function, backend, dtype, params)
+        pool = pool_of(function, backend, dtype, params)
         for name, result in paths(pool, dtype):
             assert_same_bits(result, pool.expected[: result.size], (name, params))
 
@@ -163,7 +171,7 @@ def test_every_number_of_threads(function, backend, dtype, two_threads):
 
     Calls come in a row, because a thread that sleeps wakes up too late for one short call.
     """
-    pool = Pool(function, backend, dtype)
+    pool = pool_of(function, backend, dtype)
     turns, size = (2, 4099) if backend == "numpy" else (12, 20_011)
     which = np.arange(size) % pool.x.size
     x, grad = pool.x[which], pool.grad[which]

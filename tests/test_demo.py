@@ -158,12 +158,13 @@ def test_the_softmax_survives_large_logits():
 def test_a_run_prints_the_same_figures_twice(capsys):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    # columns are as wide as the times beside them
     words = ["--epochs", "2", "--hidden", "32", "--seed", "9", "--activation", "tanh"]
     printed = []
     for _ in range(2):
         assert report.run(parser.parse_args(words)) == 0
         lines = capsys.readouterr().out.splitlines()
-        printed.append([line for line in lines if "accuracy" in line or "training loss" in line])
+        printed.append([line.split() for line in lines if "accuracy" in line or "training loss" in line])
     assert printed[0] == printed[1]
     assert len(printed[0]) == 2
 

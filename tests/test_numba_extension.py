@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 import pytest
-from cases import FUNCTIONS, PLAIN_FUNCTIONS, assert_same_bits, inputs, parameter_sets
+from cases import DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, assert_same_bits, inputs, parameter_sets
 
 import fastact
 
@@ -93,6 +93,22 @@ def test_numbers(function, dtype):
         assert re.search(rf"^\s*v?(?:mul|add|fmadd\d+)p{letter}\s.*%[xyz]mm", code, re.MULTILINE), "nothing is packed"
 
 
+def arguments_of(function):
+    return len(function.array_names), len(function.operand_names), len(function.scalar_names)
+
+
+#: What is compiled for arrays is the same for as many arguments, but for the kernel that it calls: float64, too, where
+#: arguments are the first of their kind, or with `-m long`.
+FIRST_OF_THEIR_KIND = {arguments_of(function): function for function in reversed(FUNCTIONS)}.values()
+LONG_IF_ALIKE = [
+    pytest.param(function, dtype, id=f"{function.name}-{dtype}", marks=[pytest.mark.long] * is_long)
+    for function in FUNCTIONS
+    for dtype in DTYPES
+    for is_long in [dtype == "float64" and function not in FIRST_OF_THEIR_KIND]
+]
+
+
+@pytest.mark.parametrize("function, dtype", LONG_IF_ALIKE)
 def test_arrays(function, dtype):
     """A new array, into ``out``, in place: to the bit what Python's call gives, for sizes with and without a tail."""
     call = jitted(function, "new = f(ARRAYS)\nreturn new, f(ARRAYS, out=out)")

@@ -14,7 +14,7 @@ from fastact import dispatch
 #: Several times the size from which any function uses threads.
 LARGE = 400_003
 
-pytestmark = [pytest.mark.usefixtures("number_restored"), pytest.mark.alone]
+pytestmark = pytest.mark.usefixtures("number_restored")
 
 
 def every_way(function, x):

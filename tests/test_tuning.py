@@ -19,10 +19,7 @@ from fastact import _core, cli, costs, dispatch
 from fastact.tuning import choices, command, measuring, storage
 from fastact.tuning.measuring import Measuring, Setting, Subject
 
-pytestmark = [
-    pytest.mark.skipif(dispatch.why_unavailable("cython") is not None, reason="nothing to tune"),
-    pytest.mark.alone,
-]
+pytestmark = pytest.mark.skipif(dispatch.why_unavailable("cython") is not None, reason="nothing to tune")
 needs_numba = pytest.mark.skipif(dispatch.why_unavailable("numba") is not None, reason="needs Numba")
 GELU = Subject(dispatch.FUNCTIONS["gelu"], "float32")
 
@@ -359,6 +356,7 @@ def test_a_broken_numba_leaves_the_rest(monkeypatch):
     assert [result.numba_ns for result in results.values()] == [None] * len(dispatch.DTYPES)
 
 
+@pytest.mark.alone
 def test_the_command(cache_folder, capsys):
     """The real thing on three functions: measured, stored, shown, read by a new process, removed."""
     pytest.importorskip("rich")
@@ -385,6 +383,7 @@ def test_the_command(cache_folder, capsys):
     assert not list(cache_folder.glob("tuning-*"))
 
 
+@pytest.mark.alone
 @needs_numba
 def test_the_command_with_numba(cache_folder, capsys):
     pytest.importorskip("rich")

@@ -5,6 +5,7 @@ Only the chosen module is imported: its very initialisation may use the instruct
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from types import ModuleType
@@ -17,6 +18,7 @@ _chosen: ModuleType | None = None
 _reasons: list[str] = []
 
 
+@functools.cache
 def _load(level: str) -> ModuleType:
     return importlib.import_module(f"fastact._kernels.{level}")
 
@@ -40,7 +42,7 @@ def _choose() -> ModuleType | None:
     _reasons.clear()
     limit = highest_allowed()
     try:
-        runnable = _load("base").runnable()
+        runnable = _runnable()
     except ImportError as error:
         _reasons.append(f"base: {error}")
         return None
@@ -83,13 +85,23 @@ def kernel(loop: str, dtype: str) -> int:
     return address
 
 
-_tables: dict[str, dict[tuple[str, str], int]] = {}
-
-
+@functools.cache
 def _table(module: ModuleType) -> dict[tuple[str, str], int]:
-    if module.__name__ not in _tables:
-        _tables[module.__name__] = module.addresses()
-    return _tables[module.__name__]
+    addresses: dict[tuple[str, str], int] = module.addresses()
+    return addresses
+
+
+@functools.cache
+def _streaming_table(module: ModuleType) -> dict[tuple[str, str], int]:
+    addresses: dict[tuple[str, str], int] = module.streaming()
+    return addresses
+
+
+@functools.cache
+def _runnable() -> tuple[str, ...]:
+    # kept, because a virtual machine asks its host for every CPUID instruction
+    names: tuple[str, ...] = tuple(_load("base").runnable())
+    return names
 
 
 def _module_of(level: str | None) -> ModuleType:
@@ -98,8 +110,8 @@ def _module_of(level: str | None) -> ModuleType:
         module = _choose()
         assert module is not None
         return module
-    if level not in _load("base").runnable():
-        raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_load('base').runnable())}")
+    if level not in _runnable():
+        raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_runnable())}")
     return _load(level)
 
 
@@ -110,7 +122,7 @@ def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
 
 def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
     """Addresses of the kernels that write past the caches, likewise: they are beside some that look up."""
-    return dict(_module_of(level).streaming())
+    return _streaming_table(_module_of(level))
 
 
 def formulas_of(level: str | None = None) -> dict[tuple[str, str], int]:
@@ -139,7 +151,7 @@ def looks_up(loop: str, dtype: str) -> bool:
 def streams(loop: str, dtype: str) -> bool:
     """Whether the kernel that serves has one beside it that writes past the caches."""
     module = _choose()
-    return module is not None and (loop, dtype) in module.streaming()
+    return module is not None and (loop, dtype) in _streaming_table(module)
 
 
 def describe() -> str:
