@@ -54,7 +54,8 @@ def main(arguments=None):
         pictures = []
     else:
         pictures = plots.draw(result, options.into.parent, options.into.stem)
-    options.into.write_text(page.page(result, pictures), encoding="utf-8")
+    into = "" if options.into.resolve() == PAGE else f"docs/{options.into.name}"
+    options.into.write_text(page.page(result, pictures, into), encoding="utf-8")
     return 0
 
 
