@@ -24,7 +24,7 @@ COUNT, COUNT_OF_NUMPY, THINNED = 601, 151, 16
 class Pool:
     """Values, gradients to go with them, and the bits that a function gives for each of them alone."""
 
-    def __init__(self, function, backend, dtype, params=None):
+    def __init__(self, function, backend, dtype, params):
         count = COUNT_OF_NUMPY if backend == "numpy" else COUNT
         self.function, self.params = function, params
         self.x = everything(function, dtype, count, params)
@@ -171,7 +171,7 @@ def test_every_number_of_threads(function, backend, dtype, two_threads):
 
     Calls come in a row, because a thread that sleeps wakes up too late for one short call.
     """
-    pool = pool_of(function, backend, dtype)
+    pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[0])
     turns, size = (2, 4099) if backend == "numpy" else (12, 20_011)
     which = np.arange(size) % pool.x.size
     x, grad = pool.x[which], pool.grad[which]
