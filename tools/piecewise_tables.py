@@ -6,12 +6,13 @@ for among thousands of numbers near the middle, for one at which the value and t
 precision themselves: so c0 and c1 are stored with hardly any error, and what is rounded afterwards is a small part of
 the result (Gal's accurate tables, ACM TOMS 17, 1991).  The further coefficients are near-minimax in relative error.
 
-For float32: least squares on Chebyshev nodes whose weights move towards the largest error (Lawson), in float64, unlike
-the few of coefficients.py: these 380 are fits of what c0 and c1 leave, and stay what was certified.  For float64: least
-squares on Chebyshev nodes in multiple precision, one coefficient after the other, so that each takes over what the
-rounding of those before it has cost.  Degrees were chosen so that a fit's error, which stands beside it, stays below a
-seventh of a unit in the last place in float32, and in float64, where a degree less saves two instructions for 8
-numbers, below three eighths.  16 bits do with two or three degrees less than float32: below a hundredth of one of
+For float32: least squares on Chebyshev nodes whose weights move towards the largest error (Lawson), in float64,
+unlike the few of coefficients.py: these 380 are fits of what c0 and c1 leave, and stay what was certified.  LAPACK's
+last bits follow the CPU's instructions, so on a CPU without AVX-512 small coefficients become others.  For float64:
+least squares on Chebyshev nodes in multiple precision, one coefficient after the other, so that each takes over what
+the rounding of those before it has cost.  Degrees were chosen so that a fit's error, which stands beside it, stays
+below a seventh of a unit in the last place in float32, and in float64, where a degree less saves two instructions for
+8 numbers, below three eighths.  16 bits do with two or three degrees less than float32: below a hundredth of one of
 float16's.
 """
 
