@@ -54,7 +54,9 @@ def main(arguments=None):
         pictures = []
     else:
         pictures = plots.draw(result, options.into.parent, options.into.stem)
-    into = "" if options.into.resolve() == PAGE else f"docs/{options.into.name}"
+    place = options.into.resolve()
+    inside = place.relative_to(HERE.parent) if place.is_relative_to(HERE.parent) else place.name
+    into = "" if place == PAGE else str(inside)
     options.into.write_text(page.page(result, pictures, into), encoding="utf-8")
     return 0
 

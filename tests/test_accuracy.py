@@ -12,7 +12,7 @@ import functools
 import half_precision
 import numpy as np
 import pytest
-from cases import FUNCTIONS, HALF_DTYPES, call, parameter_sets, truth
+from cases import FUNCTIONS, HALF_DTYPES, call, first, parameter_sets, truth
 from golden import load
 
 KINDS = {"forward": "forward", "gradient": "backward", "gradient_from_output": "backward_from_output"}
@@ -25,10 +25,6 @@ def limit_of(function, dtype):
     # an output's own range of kinds has one rounding more in the product form: the looser of both bounds
     looser = max(bounds, function.row.ulp) if function.direction == "backward_from_output" else bounds
     return getattr(looser, dtype)
-
-
-def first(result):
-    return result[0] if isinstance(result, tuple) else result
 
 
 def test_golden_tables(function, backend, dtype):

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, LEVELS, assert_same_bits, call, inputs, parameter_sets
+from cases import ALL_DTYPES, FUNCTIONS, LEVELS, assert_same_bits, call, first, inputs, parameter_sets, thinned
 
 import fastact
 from fastact import dispatch
@@ -108,9 +108,7 @@ LAYOUTS = {
 
 
 def layouts_for(backend):
-    """Layouts are the driver's business, not the backend's, and NumPy's expressions are slow to call: fewer of them."""
-    names = list(LAYOUTS)
-    return {name: LAYOUTS[name] for name in (names[::4] if backend == "numpy" else names)}
+    return dict(thinned(list(LAYOUTS.items()), backend, every=4))
 
 
 def memory_under(array):
@@ -123,11 +121,6 @@ def memory_under(array):
 def plain(array):
     """The same values, dense, aligned, native, and exactly an ndarray."""
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", subok=False)
-
-
-def first(result):
-    """The gradient of x, where a function gives one for each operand."""
-    return result[0] if isinstance(result, tuple) else result
 
 
 def check_like_numpy(result, arguments, expected, what):

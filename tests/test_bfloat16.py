@@ -11,7 +11,7 @@ from pathlib import Path
 import half_precision
 import numpy as np
 import pytest
-from cases import FUNCTIONS, LEVELS, assert_same_bits, call, inputs, limit, parameter_sets, truth
+from cases import FUNCTIONS, LEVELS, assert_same_bits, call, first, inputs, limit, parameter_sets, truth
 from environments import has_sources
 from interpreters import run_python
 
@@ -20,10 +20,6 @@ import fastact
 ml_dtypes = pytest.importorskip("ml_dtypes")
 bfloat16 = ml_dtypes.bfloat16
 TESTS = Path(__file__).resolve().parent
-
-
-def first(result):
-    return result[0] if isinstance(result, tuple) else result
 
 
 # --- conversions ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, assert_same_bits, bits, call, first, inputs, parameter_sets
+from cases import ALL_DTYPES, assert_same_bits, bits, call, first, inputs, parameter_sets, thinned
 from extremes import everything
 
 import fastact
@@ -17,8 +17,8 @@ from fastact import dispatch
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
 #: Values in the pool; a prime, so that rows of so many elements begin at every place of a cache line.  NumPy's
-#: expressions are slow to call: fewer values, and of the places that are the driver's matter, one in so many.
-COUNT, COUNT_OF_NUMPY, THINNED = 601, 151, 16
+#: expressions are slow to call: fewer values.
+COUNT, COUNT_OF_NUMPY = 601, 151
 
 
 class Pool:
@@ -61,16 +61,11 @@ def targets(function):
     return (None, "x") if function.direction == "forward" else (None, "x", "grad")
 
 
-def taken(places, backend):
-    """The places that are tried on a backend."""
-    return places[::THINNED] if backend == "numpy" else places
-
-
 @EVERY_DTYPE
 def test_every_offset(function, backend, dtype):
     """Each value at each of 64 consecutive elements, which are all the places in cache lines, vectors and granules."""
     pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
-    turns = taken(np.arange(64), backend)
+    turns = thinned(np.arange(64), backend)
     which = ((turns[:, None] + np.arange(pool.x.size)) % pool.x.size).ravel()
     bounds = np.arange(turns.size + 1) * pool.x.size
     for target in targets(function):
@@ -81,7 +76,7 @@ def test_every_offset(function, backend, dtype):
 def test_every_length(function, backend, dtype):
     """Lengths from 1 to 257: body, tail and padding compute alike."""
     pool = pool_of(function, backend, dtype, parameter_sets(function.row, function.direction)[-1])
-    lengths = taken(np.arange(1, 258), backend)
+    lengths = thinned(np.arange(1, 258), backend)
     which = np.concatenate([(length * 37 + np.arange(length)) % pool.x.size for length in lengths])
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     for target in targets(function):
@@ -114,7 +109,7 @@ def test_every_alignment_and_stride(function, backend, dtype):
     layouts = [(moved, offset) for offset in [*range(1, 10), 63]]
     steps = [*range(size, 3 * size + 2), 4 * size, 8 * size, 8 * size + 1, 64, 4096]
     layouts += [(spaced, sign * step) for step in steps for sign in (1, -1)]
-    for lay_out, step in taken(layouts, backend):
+    for lay_out, step in thinned(layouts, backend):
         result = pool.call(lay_out(pool.x, step), lay_out(pool.grad, step))
         assert_same_bits(result, pool.expected, (lay_out.__name__, step))
         out = lay_out(np.zeros_like(pool.x), step)

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, bits, call, first, limit, parameter_sets, truth
+from cases import ALL_DTYPES, FUNCTIONS, bits, call, first, limit, parameter_sets, thinned, truth
 from extremes import patterns, smallest_normal
 
 EVERY_DTYPE = pytest.mark.parametrize("dtype", ALL_DTYPES)
@@ -146,7 +146,7 @@ def test_limits(function, backend, dtype):
         return
     texts = function.row.limits if function.direction == "forward" else function.row.gradient_limits
     has_sign = function.direction == "forward" and not any("*" in text for text in texts)
-    lengths = np.arange(1, 258)[:: 16 if backend == "numpy" else 1]
+    lengths = thinned(np.arange(1, 258), backend)
     # 7 in turn, so that each stands at every place of every vector
     which = np.arange(64 + 257) % 7
     for params in parameter_sets(function.row, function.direction):

@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 from types import ModuleType
+from typing import Any
 
 DISTINCT = False
 #: All instruction sets there may be, best first; the names that FASTACT_MAX_ISA takes.
@@ -42,7 +43,7 @@ def _choose() -> ModuleType | None:
     _reasons.clear()
     limit = highest_allowed()
     try:
-        runnable = _runnable()
+        runnable = _told(_load("base"), "runnable")
     except ImportError as error:
         _reasons.append(f"base: {error}")
         return None
@@ -81,27 +82,14 @@ def kernel(loop: str, dtype: str) -> int:
     """Address of a compiled kernel."""
     module = _choose()
     assert module is not None
-    address: int = _table(module)[loop, dtype]
+    address: int = _told(module, "addresses")[loop, dtype]
     return address
 
 
 @functools.cache
-def _table(module: ModuleType) -> dict[tuple[str, str], int]:
-    addresses: dict[tuple[str, str], int] = module.addresses()
-    return addresses
-
-
-@functools.cache
-def _streaming_table(module: ModuleType) -> dict[tuple[str, str], int]:
-    addresses: dict[tuple[str, str], int] = module.streaming()
-    return addresses
-
-
-@functools.cache
-def _runnable() -> tuple[str, ...]:
-    # kept, because a virtual machine asks its host for every CPUID instruction
-    names: tuple[str, ...] = tuple(_load("base").runnable())
-    return names
+def _told(module: ModuleType, what: str) -> Any:
+    # kept: each call makes a table anew, or asks the CPU, which in a virtual machine means its host
+    return getattr(module, what)()
 
 
 def _module_of(level: str | None) -> ModuleType:
@@ -110,48 +98,51 @@ def _module_of(level: str | None) -> ModuleType:
         module = _choose()
         assert module is not None
         return module
-    if level not in _runnable():
-        raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(_runnable())}")
+    runnable = _told(_load("base"), "runnable")
+    if level not in runnable:
+        raise RuntimeError(f"level: got {level!r}; this machine runs: {', '.join(runnable)}")
     return _load(level)
 
 
 def kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
     """All addresses of one instruction set, by default of the one that serves."""
-    return _table(_module_of(level))
+    addresses: dict[tuple[str, str], int] = _told(_module_of(level), "addresses")
+    return addresses
 
 
 def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]:
     """Addresses of the kernels that write past the caches, likewise: they are beside some that look up."""
-    return _streaming_table(_module_of(level))
+    addresses: dict[tuple[str, str], int] = _told(_module_of(level), "streaming")
+    return addresses
 
 
 def formulas_of(level: str | None = None) -> dict[tuple[str, str], int]:
     """All addresses, likewise, of kernels that compute formulas: what others are compared with that look up."""
-    return kernels_of(level) | dict(_module_of(level).formulas())
+    return {**kernels_of(level), **_told(_module_of(level), "formulas")}
 
 
 def conversions() -> dict[str, tuple[int, int]]:
     """Addresses of what widens and what narrows elements of 16 bits, by dtype."""
     module = _choose()
-    return dict(module.conversions()) if module else {}
+    return dict(_told(module, "conversions")) if module else {}
 
 
 def operations() -> dict[tuple[str, str], int]:
     """Arithmetic per element by loop and dtype (float32, float16), counted when the kernels were built."""
     module = _choose()
-    return dict(module.operations()) if module else {}
+    return dict(_told(module, "operations")) if module else {}
 
 
 def looks_up(loop: str, dtype: str) -> bool:
     """Whether the kernel that serves looks up what its formula computes, to within one bit."""
     module = _choose()
-    return module is not None and (loop, dtype) in module.looked_up()
+    return module is not None and (loop, dtype) in _told(module, "looked_up")
 
 
 def streams(loop: str, dtype: str) -> bool:
     """Whether the kernel that serves has one beside it that writes past the caches."""
     module = _choose()
-    return module is not None and (loop, dtype) in _streaming_table(module)
+    return module is not None and (loop, dtype) in _told(module, "streaming")
 
 
 def describe() -> str:
