@@ -136,9 +136,8 @@ def building(request, tmp_path_factory):
     All processes of pytest-xdist have the same tests; the first of them makes the distributions, for all.
     """
     # the parent is that of all processes
-    folder = (
-        tmp_path_factory.getbasetemp().parent if turns.WORKER else tmp_path_factory.getbasetemp()
-    ) / "distributions"
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if turns.WORKER else base) / "distributions"
     used = {name for item in request.session.items for name in item.fixturenames}
     wanted = "distributions" in used or ("wheel" in used and not request.config.getoption("--wheel"))
     with ThreadPoolExecutor(1) as pool:
