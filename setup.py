@@ -29,6 +29,9 @@ RENDERED = Path("build") / "kernels"
 # is fused, so the compiler fuses nothing.  Never -ffast-math or a part of it that changes values; -fno-fast-math must
 # stand first, because it also puts -ftrapping-math back, with which SSE2 and AVX2 loops are not vectorised.
 KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+# Python compiles with -g.  What that notes of variables, so many of them inlined, takes a third of the compiler's time
+# and half of the modules; lines are enough for a backtrace.  Whoever wants more says so in CFLAGS.
+LINES_ONLY = [] if "-g" in os.environ.get("CFLAGS", "") else ["-g1"]
 # GCC carries the value that a clamp gives (the tail beyond which nothing is left) through the formula as a constant
 # and then blends every intermediate result with its own: a dozen blends instead of one.  Without that pass gelu and
 # gelu_tanh are 11-31 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
@@ -175,7 +178,7 @@ def extensions() -> list[Extension]:
             ],
             # a formula that two loops call is left out of both of them, and with it their vectors, if GCC may choose
             define_macros=[("CYTHON_INLINE", "inline __attribute__((always_inline))")],
-            extra_compile_args=KERNEL_FLAGS + SCHEDULING + flags,
+            extra_compile_args=KERNEL_FLAGS + LINES_ONLY + SCHEDULING + flags,
         )
         for level, flags in levels.items()
     ]
@@ -189,14 +192,14 @@ def extensions() -> list[Extension]:
             # promoters of ufuncs, which came with the oldest NumPy that we run with
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
         ],
-        extra_compile_args=KERNEL_FLAGS[:-1],
+        extra_compile_args=KERNEL_FLAGS[:-1] + LINES_ONLY,
     )
     embedding = Extension(
         "fastact._embedding",
         [rendered("embedding", functions=lower_floors().declarations.c_functions())],
         include_dirs=["fastact/include"],
         depends=["setup.py", "fastact/include/fastact.h"],
-        extra_compile_args=KERNEL_FLAGS[:-1],
+        extra_compile_args=KERNEL_FLAGS[:-1] + LINES_ONLY,
     )
     return [*kernels, core, embedding]
 

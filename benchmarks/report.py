@@ -127,11 +127,17 @@ def origin(result, command):
     return f"{machine['cpu']}, {machine['date'][:10]}; {versions}. `{command}` measures it again."
 
 
+def with_markers(path, begin=BEGIN, end=END):
+    """The text of a file in which both markers stand, or an error."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"--into: got {path}; accepted: a file with one line {begin} and, after it, one line {end}")
+    return text
+
+
 def put_into(path, text, begin=BEGIN, end=END):
     """Replace what stands between the markers."""
-    before = path.read_text(encoding="utf-8")
-    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
-        raise ValueError(f"--into: got {path}; accepted: a file with one line {begin} and, after it, one line {end}")
+    before = with_markers(path, begin, end)
     head, _, rest = before.partition(begin)
     path.write_text(f"{head}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 

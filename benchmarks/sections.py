@@ -69,6 +69,14 @@ def finish(
     options: argparse.Namespace, name: str, measure: Callable[[], list[dict[str, Any]]], section: Callable[[Any], str]
 ) -> int:
     """Measure, print the section that stands for the rows, and keep what the options say."""
+    markers = [f"<!-- {options.marker or name}:{place} -->" for place in ("begin", "end")]
+    if options.into:
+        try:
+            # before minutes are spent
+            report.with_markers(options.into, *markers)
+        except (OSError, ValueError) as problem:
+            print(problem, file=sys.stderr)
+            return 2
     if options.kept:
         result = json.loads(options.kept.read_text(encoding="utf-8"))
     else:
@@ -82,10 +90,5 @@ def finish(
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if options.into:
-        marker = options.marker or name
-        try:
-            report.put_into(options.into, f"\n{text}\n", f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->")
-        except ValueError as problem:
-            print(problem, file=sys.stderr)
-            return 2
+        report.put_into(options.into, f"\n{text}\n", *markers)
     return 0

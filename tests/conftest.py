@@ -54,7 +54,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
-            of_numba = re.search(r"[\[-]numba[]-]|test_numba_extension", nodeid)
+            of_numba = re.search(r"[\[-]numba[]-]|test_numba_extension|test_multiprecision", nodeid)
             return "numba" if of_numba else super()._split_scope(nodeid)
 
     return Scheduling(config, log)

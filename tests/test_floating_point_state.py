@@ -8,7 +8,7 @@ computed while they are on is the subject of ``test_flushing.py``.
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, call, parameter_sets
+from cases import ALL_DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, call, parameter_sets, thinned
 from extremes import everything, specials
 from interpreters import run_python
 from mxcsr import (
@@ -36,13 +36,13 @@ def sizes(backend):
 NASTY = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.03, -88.0, 89.0, -103.9, -745.0, 6e4, -6e4, 1e-7, 6e-8)
 
 
-def nasty(dtype, count):
-    return np.resize(np.concatenate([np.array(NASTY, dtype), specials(dtype)]), count)
+def nasty(dtype):
+    return np.concatenate([np.array(NASTY, dtype), specials(dtype)])
 
 
 def operands(function, dtype, count):
     """Arguments of a call with which no trouble is the test's own: gradients of one, a weight of a half."""
-    x = nasty(dtype, count)
+    x = np.resize(nasty(dtype), count)
     arrays = [x] if function.direction == "forward" else [np.ones_like(x), x]
     return [*arrays, *(np.array(0.5, dtype) for _ in function.operand_names)]
 
@@ -68,7 +68,7 @@ def test_no_flag_reaches_numpy(function, backend, dtype, two_threads):
                 call(function, x, params, grad=grad, out=x.copy())
                 call(function, x, params, grad=grad, where=mask, out=np.zeros_like(x))
                 function.ufunc(*gradients, x, *params)
-            for value in nasty(dtype, 100):
+            for value in thinned(nasty(dtype), backend, every=4):
                 call(function, value, params, grad=value)
 
 

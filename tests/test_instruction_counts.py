@@ -1,13 +1,15 @@
-"""Kernels and calls take no more instructions than is stored; and whatever compares them can tell.
+"""Kernels and calls take no more instructions than is stored, and as many as are read; whatever compares them can tell.
 
 The counts are in ``benchmarks/instruction_counts.json``, and so is what they were made with: another compiler's are
 skipped, with the reason.
 """
 
 import json
+import platform
 import sys
 from pathlib import Path
 
+import disassembly
 import pytest
 from environments import has_sources
 
@@ -16,7 +18,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import call_instructions
 import instruction_counts
+import kernel_instructions
 
+IS_X86 = platform.machine() in ("x86_64", "AMD64")
 needs_sources = pytest.mark.skipif(not has_sources(), reason="the flags of a build are those beside setup.py's")
 MADE_WITH = {
     "machine": "x86_64",
@@ -50,6 +54,21 @@ def test_no_more_instructions_than_stored(part, capsys):
         # fewer than stored is no failure, but whoever made it so should store it
         with capsys.disabled():
             print(f"\n{text}")
+
+
+@pytest.mark.skipif(disassembly.OBJDUMP is None or not IS_X86, reason="reads x86-64's code with objdump")
+def test_counts_read_are_counts_run():
+    """The loop found in the machine code is the one that runs, and takes as many elements per pass as it seems to."""
+    try:
+        counts, level = call_instructions.measured()
+    except call_instructions.Unavailable as reason:
+        pytest.skip(str(reason))
+    short, long = (counts[f"gelu(float32_{size}, out=out_float32_{size})"]["kernel"] for size in (16, 1024))
+    loop = next(loop for loop in disassembly.LOOPS if loop.name == "gelu_forward")
+    fetches = kernel_instructions.fetches(level, loop, "float32")
+    read = kernel_instructions.cost_of(disassembly.kernels_of(level)["gelu_forward_float32"], "float32", fetches)
+    # 16 elements take the loop for what is left, 1024 the one that takes several vectors at a time and what leads to it
+    assert (long - short) / 1024 == pytest.approx(read["instructions"], rel=0.05)
 
 
 # --- the comparison ------------------------------------------------------------------------------------------------

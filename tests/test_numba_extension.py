@@ -97,14 +97,14 @@ def arguments_of(function):
     return len(function.array_names), len(function.operand_names), len(function.scalar_names)
 
 
-#: What is compiled for arrays is the same for as many arguments, but for the kernel that it calls: float64, too, where
-#: arguments are the first of their kind, or with `-m long`.
+#: What is compiled for arrays is the same for as many arguments, but for the kernel that it calls: all of it where
+#: arguments are the first of their kind, or with `-m long`; for the others, whether it is theirs that is called.
 FIRST_OF_THEIR_KIND = {arguments_of(function): function for function in reversed(FUNCTIONS)}.values()
 LONG_IF_ALIKE = [
     pytest.param(function, dtype, id=f"{function.name}-{dtype}", marks=[pytest.mark.long] * is_long)
     for function in FUNCTIONS
     for dtype in DTYPES
-    for is_long in [dtype == "float64" and function not in FIRST_OF_THEIR_KIND]
+    for is_long in [function not in FIRST_OF_THEIR_KIND]
 ]
 
 
@@ -122,6 +122,18 @@ def test_arrays(function, dtype):
                     for got, value in zip(as_tuple(results), expected, strict=True):
                         assert_same_bits(got, value, (params, count, place))
                 assert_same_bits(out, expected[0], (params, count, place))
+
+
+ALIKE = [function for function in FUNCTIONS if function not in FIRST_OF_THEIR_KIND]
+
+
+@pytest.mark.parametrize("function", ALIKE, ids=lambda function: function.name)
+def test_arrays_are_given_to_the_function_itself(function):
+    params = parameter_sets(function.row, function.direction)[0]
+    given = [*operands(function, "float32", params), *scalars(function, params)]
+    results = jitted(function, "return f(ARRAYS)")(*given, None)
+    for got, expected in zip(as_tuple(results), as_tuple(function(*given)), strict=True):
+        assert_same_bits(got, expected)
 
 
 @pytest.mark.parametrize("name", ["gelu_backward", "mish_backward", "softplus_backward"])
@@ -209,6 +221,15 @@ def test_strides(view):
     assert_same_bits(room[..., ::2], fastact.gelu(before))
     assert (room[..., 1::2] == 7).all()
     assert_same_bits(x, before)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 4), (2, 3, 4)], ids=str)
+def test_out_of_another_kind(shape):
+    """In Fortran order, and with a wider dtype, which is given what was computed in the input's."""
+    x = noise(*shape)
+    for out in (np.zeros(shape, "float32", order="F"), np.zeros(shape, "float64", order="F")):
+        gelu_into(x, out)
+        assert_same_bits(out, fastact.gelu(x).astype(out.dtype))
 
 
 @pytest.mark.parametrize("distance", [0, 1, -1, 700, -700])

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 COMPILER = shutil.which("gcc")
 
-pytestmark = [pytest.mark.skipif(COMPILER is None or os.name != "posix", reason="no gcc"), pytest.mark.alone]
+pytestmark = pytest.mark.skipif(COMPILER is None or os.name != "posix", reason="no gcc")
 
 
 def build(folder, name, *flags):

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, BACKENDS, assert_same_bits, call, finfo, first, limit, parameter_sets, truth
+from cases import ALL_DTYPES, BACKENDS, assert_same_bits, call, finfo, first, limit, parameter_sets, thinned, truth
 from extremes import everything, nans, specials
 from numpy.testing import assert_allclose
 
@@ -108,6 +108,7 @@ def test_silence(function, backend, dtype):
             warnings.simplefilter("error")
             for x in arrays:
                 call(function, x, params)
+            for x in thinned(arrays, backend):
                 call(function, x[::-1], params)
                 call(function, x, params, out=x.copy())
 

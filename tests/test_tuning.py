@@ -383,11 +383,10 @@ def test_the_command(cache_folder, capsys):
     assert not list(cache_folder.glob("tuning-*"))
 
 
-@pytest.mark.alone
 @needs_numba
 def test_the_command_with_numba(cache_folder, capsys):
     pytest.importorskip("rich")
-    assert cli.main(["tune", "--seconds", "20", "--functions", "relu"]) == 0
+    assert cli.main(["tune", "--seconds", "40", "--functions", "relu"]) == 0
     assert "with Numba; " in capsys.readouterr().out
     table = storage.read()
     assert table.numba_version
