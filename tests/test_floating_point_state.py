@@ -58,9 +58,8 @@ def test_no_flag_reaches_numpy(function, backend, dtype, two_threads):
         for params in parameter_sets(function.row, function.direction):
             for count in sizes(backend):
                 x = np.resize(values, count)
-                # ml_dtypes' comparisons are not as silent
-                with np.errstate(invalid="ignore"):
-                    mask = x > 0
+                # a kernel is called for each run
+                mask = np.arange(count) // 16 % 3 > 0
                 grad = x[::-1].copy()
                 gradients = () if function.direction == "forward" else (grad,)
                 call(function, x, params, grad=grad)

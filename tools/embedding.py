@@ -38,7 +38,8 @@ HEADER = """\
  * own kernels: what is fused is written down here.  -ffast-math and its parts are refused (fastact_primitives.h says
  * why).
  * A target attribute serves too, if it names instruction sets, as in target("avx2,fma"): into a function that names an
- * architecture instead, GCC inlines nothing.
+ * architecture instead, GCC inlines nothing.  It needs -ffp-contract=off as well: this header has then been read for a
+ * CPU without FMA, and takes rounding errors of products, which a compiler that fuses some of them gets wrong.
  *
  * Errors are within the limits given below, in units in the last place over the whole line, with and without FMA and
  * contraction, in the rounding mode to nearest.  NaN gives NaN.  The last bit may differ between CPUs with and without

@@ -7,7 +7,8 @@
  * The formulas round by adding and subtracting 1.5 * 2**23, take the rounding error of a product, and let NaN fall
  * through comparisons.  Flags that let a compiler treat such steps as algebra make wrong numbers of them, so they are
  * refused here.  -fno-math-errno and -fno-trapping-math change no value, and GCC needs them to vectorise.  Contraction
- * to FMA is welcome, and not needed.  The rounding mode must be to nearest.
+ * to FMA is welcome, and not needed, but where the flags of a file have no FMA and a function's attribute has.  The
+ * rounding mode must be to nearest.
  */
 #ifndef FASTACT_PRIMITIVES_H
 #define FASTACT_PRIMITIVES_H
