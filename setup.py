@@ -167,7 +167,7 @@ def extensions() -> list[Extension]:
             [render(level)],
             include_dirs=["src_cy", "fastact/include"],
             depends=[
-                *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h"),
+                *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h", "src_cy/sums.h"),
                 *("src_cy/outside.h", "src_cy/piecewise_arithmetic.h"),
                 *(
                     f"src_cy/{way}{part}.h"

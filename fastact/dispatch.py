@@ -283,6 +283,8 @@ def _supply_compiled() -> None:
                 supply_compiled(function, dtype)
         for dtype, addresses in cython_kernels.conversions().items():
             _core.supply_conversions(DTYPES.index(dtype), *addresses)
+        for dtype, addresses in cython_kernels.sums().items():
+            _core.supply_sums(DTYPES.index(dtype), *addresses)
 
 
 def _set_thresholds() -> None:

@@ -24,33 +24,24 @@ cdef extern from *:
         SHORTEST_STRETCH = 32768,   /* elements: 5 us of work, from which threads pay */
         SCRATCH_NUMBERS = 512       /* of sums on the stack: of up to 204 channels in one stretch */
     };
-    /* Eight sums that do not wait for each other, in one order: an eighth of the time of a single one. */
-    #define FASTACT_SUM(name, type)                                                                                  \\
-        static double name(const type *terms, Py_ssize_t count)                                                      \\
-        {                                                                                                            \\
-            double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};                                                                  \\
-            Py_ssize_t i = 0;                                                                                        \\
-            for (; i + 8 <= count; i += 8)                                                                           \\
-                for (int k = 0; k < 8; k++)                                                                          \\
-                    s[k] += (double)terms[i + k];                                                                    \\
-            for (; i < count; i++)                                                                                   \\
-                s[i % 8] += (double)terms[i];                                                                        \\
-            return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));                                \\
-        }                                                                                                            \\
-        static void name##_of_each(const type *terms, Py_ssize_t count, double *sums)                                \\
-        {                                                                                                            \\
-            for (Py_ssize_t i = 0; i < count; i++)                                                                   \\
-                sums[i] += (double)terms[i];                                                                         \\
-        }
-    FASTACT_SUM(fastact_sum_of_doubles, double)
-    FASTACT_SUM(fastact_sum_of_singles, float)
     """
     enum: SUM_BLOCK, SUM_FETCHED, SUM_AHEAD, SUM_GROUP, MOST_STRETCHES, SHORTEST_STRETCH, SCRATCH_NUMBERS
-    double sum_of_doubles "fastact_sum_of_doubles"(const double *terms, Py_ssize_t count) noexcept nogil
-    double sum_of_singles "fastact_sum_of_singles"(const float *terms, Py_ssize_t count) noexcept nogil
-    void doubles_of_each "fastact_sum_of_doubles_of_each"(const double *terms, Py_ssize_t count, double *sums) noexcept nogil
-    void singles_of_each "fastact_sum_of_singles_of_each"(const float *terms, Py_ssize_t count, double *sums) noexcept nogil
 
+ctypedef double (*summing)(const char *terms, Py_ssize_t count) noexcept nogil
+ctypedef void (*summing_each)(const char *terms, Py_ssize_t count, double *sums) noexcept nogil
+
+cdef extern from "sums.h" nogil:
+    double sum_float "fastact_sum_float"(const float *terms, Py_ssize_t count)
+    double sum_double "fastact_sum_double"(const double *terms, Py_ssize_t count)
+    void sum_each_float "fastact_sum_each_float"(const float *terms, Py_ssize_t count, double *sums)
+    void sum_each_double "fastact_sum_each_double"(const double *terms, Py_ssize_t count, double *sums)
+
+# By the dtype that computes; those of the best instruction set that runs here, once the package has supplied them.
+cdef summing sums_of[KINDS]
+cdef summing_each sums_of_each[KINDS]
+sums_of[FASTACT_FLOAT32], sums_of[FASTACT_FLOAT64] = <summing> sum_float, <summing> sum_double
+sums_of_each[FASTACT_FLOAT32] = <summing_each> sum_each_float
+sums_of_each[FASTACT_FLOAT64] = <summing_each> sum_each_double
 
 ctypedef void (*widening)(const void *halves, float *numbers, Py_ssize_t count) noexcept nogil
 ctypedef void (*narrowing)(const float *numbers, void *halves, Py_ssize_t count) noexcept nogil
@@ -134,20 +125,16 @@ cdef void add_block(int kind, const char *terms, Py_ssize_t start, Py_ssize_t co
     """Add terms, the first of which is number ``start``, to the sums of their channels."""
     cdef Py_ssize_t channel = start // channels.inner % channels.count, done = 0, run
     cdef Py_ssize_t left = channels.inner - start % channels.inner
+    cdef int computed = FASTACT_FLOAT64 if kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
+    cdef Py_ssize_t size = element_size(computed)
     while done < count:
         if channels.inner == 1:
             run = min(count - done, channels.count - channel)
-            if kind == FASTACT_FLOAT64:
-                doubles_of_each(<const double *> terms + done, run, sums + channel)
-            else:
-                singles_of_each(<const float *> terms + done, run, sums + channel)
+            sums_of_each[computed](terms + done * size, run, sums + channel)
             channel = 0
         else:
             run = min(count - done, left)
-            if kind == FASTACT_FLOAT64:
-                sums[channel] += sum_of_doubles(<const double *> terms + done, run)
-            else:
-                sums[channel] += sum_of_singles(<const float *> terms + done, run)
+            sums[channel] += sums_of[computed](terms + done * size, run)
             left = channels.inner
             channel = channel + 1 if channel + 1 < channels.count else 0
         done += run
@@ -188,8 +175,7 @@ cdef double sum_block(Sums *job) noexcept nogil:
     cdef double terms[SUM_BLOCK]
     make_terms(job, 0, job.n, <char *> terms)
     # a sum begins at 0, so that none is -0.0
-    return 0.0 + (sum_of_doubles(terms, job.n) if job.kind == FASTACT_FLOAT64 else
-                  sum_of_singles(<const float *> terms, job.n))
+    return 0.0 + sums_of[FASTACT_FLOAT64 if job.kind == FASTACT_FLOAT64 else FASTACT_FLOAT32](<char *> terms, job.n)
 
 
 cdef void make_terms(Sums *job, Py_ssize_t start, Py_ssize_t stop, char *terms) noexcept nogil:

@@ -519,6 +519,11 @@ def supply_conversions(int kind, size_t widen_address, size_t narrow_address):
     wideners[kind], narrowers[kind] = <widening> <void *> widen_address, <narrowing> <void *> narrow_address
 
 
+def supply_sums(int kind, size_t address, size_t address_of_each):
+    """Enter what sums float32 or float64 terms in the instructions of this CPU, all of them or each for itself."""
+    sums_of[kind], sums_of_each[kind] = <summing> <void *> address, <summing_each> <void *> address_of_each
+
+
 def channel_sums(np.ndarray terms, Py_ssize_t count, Py_ssize_t inner):
     """Sums in float64 over all but the channels of a dense float32 or float64 array (outer, count, inner).
 

@@ -4,13 +4,15 @@ The truth: channel by channel, the reference with that channel's weight; and for
 (``math.fsum``) of gradient times input over what that weight served.
 """
 
+import ctypes
+import importlib
 import math
 import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from cases import ALL_DTYPES, HALF_DTYPES, assert_same_bits, samples
+from cases import ALL_DTYPES, HALF_DTYPES, LEVELS, assert_same_bits, samples
 
 import fastact
 from fastact import calls, reference
@@ -421,6 +423,28 @@ def test_big_sums(dtype):
     walk = math.sqrt(count) * 2.0**-53 * float(np.abs(x, dtype="f8").sum())
     allowed = walk + float(np.spacing(np.dtype(dtype).type(abs(exact))))
     assert abs(float(weight_gradient) - exact) <= allowed
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_sums_have_one_order_in_all_instructions(level, dtype):
+    """Sixteen sums of every sixteenth term, folded in halves; and a sum for each term."""
+    addresses = importlib.import_module(f"fastact._kernels.{level}").sums()[dtype]
+    of_all = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_void_p, ctypes.c_ssize_t)(addresses[0])
+    of_each = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p)(addresses[1])
+    random = np.random.default_rng(11)
+    for count in (0, 1, 15, 16, 17, 250, 512):
+        terms = (random.normal(size=count) * 10.0 ** random.integers(-8, 8, count)).astype(dtype)
+        expected = [0.0] * 16
+        for k, term in enumerate(terms.tolist()):
+            expected[k % 16] += term
+        while len(expected) > 1:
+            half = len(expected) // 2
+            expected = [a + b for a, b in zip(expected[:half], expected[half:], strict=True)]
+        assert of_all(terms.ctypes.data, count) == expected[0]
+        before = random.normal(size=count)
+        sums = before.copy()
+        of_each(terms.ctypes.data, count, sums.ctypes.data)
+        np.testing.assert_array_equal(sums, before + terms.astype("float64"))
 
 
 @pytest.mark.parametrize("dtype", HALF_DTYPES)

@@ -127,6 +127,12 @@ def conversions() -> dict[str, tuple[int, int]]:
     return dict(_told(module, "conversions")) if module else {}
 
 
+def sums() -> dict[str, tuple[int, int]]:
+    """Addresses of what sums float32 and float64 terms, all of them and each for itself, by dtype."""
+    module = _choose()
+    return dict(_told(module, "sums")) if module else {}
+
+
 def operations() -> dict[tuple[str, str], int]:
     """Arithmetic per element by loop and dtype (float32, float16), counted when the kernels were built."""
     module = _choose()
