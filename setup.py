@@ -31,7 +31,7 @@ RENDERED = Path("build") / "kernels"
 KERNEL_FLAGS = ["-fno-fast-math", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 # Python compiles with -g.  What that notes of variables, so many of them inlined, takes a third of the compiler's time
 # and half of the modules; lines are enough for a backtrace.  Whoever wants more says so in CFLAGS.
-LINES_ONLY = [] if "-g" in os.environ.get("CFLAGS", "") else ["-g1"]
+LINES_ONLY = [] if any(word.startswith("-g") for word in os.environ.get("CFLAGS", "").split()) else ["-g1"]
 # GCC carries the value that a clamp gives (the tail beyond which nothing is left) through the formula as a constant
 # and then blends every intermediate result with its own: a dozen blends instead of one.  Without that pass gelu and
 # gelu_tanh are 11-31 % faster with AVX, sigmoid and silu 3-8 % slower; SSE2, where it is a toss-up, keeps it.
