@@ -137,7 +137,8 @@ def _certified(function: _core.ElementwiseFunction) -> list[str]:
 
 def _own_sweep(figures: dict[str, Any]) -> str:
     """What a target says of itself that was not measured with the others of its record."""
-    return f", every {figures['stride']}th number on {figures['date']}" if "stride" in figures else ""
+    what = f"every {figures['stride']}th number " if "stride" in figures else ""
+    return f", {what}on {figures['date']}" if "date" in figures else ""
 
 
 def _notes(function: _core.ElementwiseFunction) -> str:

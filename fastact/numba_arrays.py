@@ -151,7 +151,7 @@ def _dense(kind: Any, dtype: str) -> Any:
 def _copier(T: Any, keeps_order: bool) -> Any:
     """A jitted function: a C-contiguous copy of an array in the precision that computes."""
     if not keeps_order:
-        # a fifth of what the assignment takes to compile, and faster; arrays in Fortran order would stay so
+        # arrays in Fortran order would stay so
         return _jit(lambda array: array.astype(T))
 
     @_jit

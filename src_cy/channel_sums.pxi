@@ -125,8 +125,8 @@ cdef void add_block(int kind, const char *terms, Py_ssize_t start, Py_ssize_t co
     """Add terms, the first of which is number ``start``, to the sums of their channels."""
     cdef Py_ssize_t channel = start // channels.inner % channels.count, done = 0, run
     cdef Py_ssize_t left = channels.inner - start % channels.inner
-    cdef int computed = FASTACT_FLOAT64 if kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
-    cdef Py_ssize_t size = element_size(computed)
+    cdef int computed = computing(kind)
+    cdef Py_ssize_t size = parameter_size(kind)
     while done < count:
         if channels.inner == 1:
             run = min(count - done, channels.count - channel)
@@ -175,7 +175,7 @@ cdef double sum_block(Sums *job) noexcept nogil:
     cdef double terms[SUM_BLOCK]
     make_terms(job, 0, job.n, <char *> terms)
     # a sum begins at 0, so that none is -0.0
-    return 0.0 + sums_of[FASTACT_FLOAT64 if job.kind == FASTACT_FLOAT64 else FASTACT_FLOAT32](<char *> terms, job.n)
+    return 0.0 + sums_of[computing(job.kind)](<char *> terms, job.n)
 
 
 cdef void make_terms(Sums *job, Py_ssize_t start, Py_ssize_t stop, char *terms) noexcept nogil:
@@ -187,7 +187,7 @@ cdef void make_terms(Sums *job, Py_ssize_t start, Py_ssize_t stop, char *terms) 
     cdef char *data[MAX_OPERANDS]
     cdef Py_ssize_t steps[MAX_OPERANDS]
     cdef Rows rows
-    cdef int n_arrays = job.entry.n_inputs - 1, kind = FASTACT_FLOAT64 if job.kind == FASTACT_FLOAT64 else FASTACT_FLOAT32
+    cdef int n_arrays = job.entry.n_inputs - 1, kind = computing(job.kind)
     cdef bint widened = element_size(job.kind) == 2
     cdef Py_ssize_t size = parameter_size(job.kind), n_bytes = (stop - start) * element_size(job.kind), k
     # whole lines alone are streamed: where the array begins within one, none of its blocks is
@@ -266,7 +266,7 @@ cdef bint streams_gradient(const Sums *job, char **given) noexcept nogil:
     for k in range(n_arrays):
         if given[k] == given[n_arrays + 1]:
             return False
-    return not runs_python(job.entry, job.kernel, FASTACT_FLOAT64 if job.kind == FASTACT_FLOAT64 else FASTACT_FLOAT32)
+    return not runs_python(job.entry, job.kernel, computing(job.kind))
 
 
 cdef void drive_with_sums(Sums *job, Entry *entry, int kind, char **given, char *scratch, char *target) noexcept nogil:
@@ -275,7 +275,7 @@ cdef void drive_with_sums(Sums *job, Entry *entry, int kind, char **given, char 
     ``given`` has all other operands.  The sums are stored after everything else has been read, so the target may be
     any memory.
     """
-    cdef int computed = FASTACT_FLOAT64 if kind == FASTACT_FLOAT64 else FASTACT_FLOAT32, threads = 1, stretch
+    cdef int computed = computing(kind), threads = 1, stretch
     cdef Py_ssize_t count = job.channels.count, size = element_size(kind), i
     cdef fp_state caller = fp_enter()
     job.kernel, job.entry, job.kind, job.given, job.caller = entry.active[computed], entry, kind, given, caller

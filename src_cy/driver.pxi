@@ -27,6 +27,7 @@ cdef extern from "pool.h" nogil:
 cdef extern from "elements.h" nogil:
     enum: FASTACT_FLOAT32, FASTACT_FLOAT64, FASTACT_FLOAT16, FASTACT_BFLOAT16
     Py_ssize_t element_size "fastact_element_size"(int kind)
+    int computing "fastact_computing"(int kind)
     Py_ssize_t parameter_size "fastact_parameter_size"(int kind)
     void load_parameter "fastact_load_parameter"(int kind, const char *element, char *parameter)
     void gather "fastact_gather"(int kind, const char *array, Py_ssize_t step, Py_ssize_t count, char *buffer)

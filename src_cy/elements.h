@@ -21,8 +21,11 @@ static inline ptrdiff_t fastact_element_size(int kind)
     return kind == FASTACT_FLOAT64 ? 8 : (kind == FASTACT_FLOAT32 ? 4 : 2);
 }
 
-/* A parameter, which is taken in the precision that computes: float32 beside float16 and bfloat16. */
-static inline ptrdiff_t fastact_parameter_size(int kind) { return kind == FASTACT_FLOAT64 ? 8 : 4; }
+/* What computes: float32 for itself, float16 and bfloat16. */
+static inline int fastact_computing(int kind) { return kind == FASTACT_FLOAT64 ? FASTACT_FLOAT64 : FASTACT_FLOAT32; }
+
+/* A parameter, which is taken in the precision that computes. */
+static inline ptrdiff_t fastact_parameter_size(int kind) { return fastact_element_size(fastact_computing(kind)); }
 
 /* One element as a parameter. */
 static inline void fastact_load_parameter(int kind, const char *element, char *parameter)

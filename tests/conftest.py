@@ -54,6 +54,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
+            # the latter measures Numba's float64 kernels beside the others
             of_numba = re.search(r"[\[-]numba[]-]|test_numba_extension|test_multiprecision", nodeid)
             return "numba" if of_numba else super()._split_scope(nodeid)
 

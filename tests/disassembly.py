@@ -10,6 +10,7 @@ Nothing is run or loaded for this: AVX-512 kernels are read on machines that can
 
 import functools
 import importlib.util
+import platform
 import re
 import shutil
 import subprocess
@@ -22,7 +23,9 @@ from fastact import lowering
 from fastact.catalogue import ACTIVATIONS
 
 OBJDUMP = shutil.which("objdump")
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 needs_objdump = pytest.mark.skipif(OBJDUMP is None, reason="needs objdump (binutils), which comes with GCC")
+reads_code = pytest.mark.skipif(OBJDUMP is None or not IS_X86, reason="reads x86-64's code with objdump")
 
 WIDTH = {"base": "xmm", "avx2": "ymm", "avx512": "zmm"}
 #: Arithmetic, comparisons and choices, in their scalar and packed spellings (with and without the v of AVX).

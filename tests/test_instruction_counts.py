@@ -5,7 +5,6 @@ skipped, with the reason.
 """
 
 import json
-import platform
 import sys
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import call_instructions
 import instruction_counts
 import kernel_instructions
 
-IS_X86 = platform.machine() in ("x86_64", "AMD64")
 needs_sources = pytest.mark.skipif(not has_sources(), reason="the flags of a build are those beside setup.py's")
 MADE_WITH = {
     "machine": "x86_64",
@@ -56,7 +54,7 @@ def test_no_more_instructions_than_stored(part, capsys):
             print(f"\n{text}")
 
 
-@pytest.mark.skipif(disassembly.OBJDUMP is None or not IS_X86, reason="reads x86-64's code with objdump")
+@disassembly.reads_code
 def test_counts_read_are_counts_run():
     """The loop found in the machine code is the one that runs, and takes as many elements per pass as it seems to."""
     try:

@@ -3,7 +3,6 @@
 ``tests/test_instruction_counts.py`` compares them; here are made-up files and loops, and loops compiled to be slow.
 """
 
-import platform
 import re
 import shutil
 import sys
@@ -20,12 +19,10 @@ import call_instructions
 import instruction_counts
 import kernel_instructions
 
-is_x86 = platform.machine() in ("x86_64", "AMD64")
-reads_code = pytest.mark.skipif(disassembly.OBJDUMP is None or not is_x86, reason="reads x86-64's code with objdump")
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 
 
-@reads_code
+@disassembly.reads_code
 @pytest.mark.parametrize("level", kernel_instructions.levels())
 def test_show(level, capsys):
     assert instruction_counts.main(["--show", "gelu", "--instruction-set", level]) == 0
@@ -38,7 +35,7 @@ def test_show(level, capsys):
     assert elements * 4 in [vectors * {"base": 16, "avx2": 32, "avx512": 64}[level] for vectors in (1, 2, 4)]
 
 
-@reads_code
+@disassembly.reads_code
 def test_show_refuses_other_names(capsys):
     with pytest.raises(SystemExit):
         instruction_counts.main(["--show", "gelo"])
@@ -166,7 +163,7 @@ def test_kind_of_an_instruction(mnemonic, operands, kind):
 
 
 @needs_gcc
-@reads_code
+@disassembly.reads_code
 def test_slower_loop_costs_more(tmp_path):
     """A kernel with one more term, and one compiled to a quarter of the width, as this machine's compiler does it."""
 
@@ -192,7 +189,7 @@ def test_slower_loop_costs_more(tmp_path):
 
 
 @needs_gcc
-@reads_code
+@disassembly.reads_code
 @pytest.mark.parametrize("flags, expected", [(["-g", "-fwrapv"], True), (["-g"], False), (["-g0", "-fwrapv"], None)])
 def test_flags_of_a_build_are_read(tmp_path, flags, expected):
     source = tmp_path / "one.c"

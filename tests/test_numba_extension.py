@@ -5,12 +5,12 @@ with the function called from Python.  A function is compiled once for each prec
 questions, because compiling is what takes the time here.  ``test_numba_processes.py`` has what needs a process.
 """
 
-import platform
 import re
 
 import numpy as np
 import pytest
 from cases import DTYPES, FUNCTIONS, PLAIN_FUNCTIONS, assert_same_bits, inputs, parameter_sets
+from disassembly import IS_X86
 
 import fastact
 
@@ -26,7 +26,6 @@ numba_extension.init()
 #: Not a multiple of a vector's length: the compiler's loop for the remainder runs, too.
 COUNT = 4099
 HAS_GRADIENTS = [function for function in FUNCTIONS if function.operand_names and function.direction == "backward"]
-X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def jitted(function, body, others="out", **options):
@@ -86,7 +85,7 @@ def test_numbers(function, dtype):
             if len(expected) > 1:
                 # the sum of one term; it begins with 0.0, so a term of -0.0 becomes 0.0
                 assert_same_bits(terms + np.array(0, dtype), expected[1], params)
-    if X86:
+    if IS_X86:
         code = machine_code(loop)
         assert not re.search(r"^\s*call", code, re.MULTILINE)
         letter = {"float32": "s", "float64": "d"}[dtype]

@@ -655,6 +655,22 @@ def test_exhaustive_record_reads_as_certified(monkeypatch, tmp_path):
     assert expected in documentation.docstring(fastact.gelu)
 
 
+@pytest.mark.parametrize(
+    "own, said",
+    [
+        ({"date": "2026-11-28", "kernels": "new"}, "0.93 (avx512, on 2026-11-28)"),
+        ({"date": "2026-11-28", "stride": 8209}, "0.93 (avx512, every 8209th number on 2026-11-28)"),
+    ],
+)
+def test_a_target_measured_on_another_day_says_so(monkeypatch, tmp_path, own, said):
+    record = {"function": "gelu", "dtype": "float32", "parameters": {}, "date": "2026-11-25", "stride": 1}
+    record |= {"points": 2**32, "targets": {"avx512": {"ulp": 0.931, **own}, "base": {"ulp": 0.5}}}
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"records": [record]}))
+    monkeypatch.setattr(documentation, "CERTIFICATE", path)
+    assert f"numbers: {said}, 0.50 (base) ULP." in documentation.docstring(fastact.gelu)
+
+
 @pytest.mark.skipif(not has_sources(), reason="compares documents, which are not beside the tests")
 def test_documents_show_the_published_certificate(tmp_path):
     specification = importlib.util.spec_from_file_location("certificate_tool", ROOT / "tools" / "certificate.py")

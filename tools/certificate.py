@@ -130,7 +130,7 @@ def origin(certificate):
 
 def cpus(records):
     """Where it was measured: more than one name if the certificate was made in parts."""
-    return ", ".join(sorted({record["cpu"] for record in records}))
+    return ", ".join(sorted({of.get("cpu", record["cpu"]) for record in records for of in record["targets"].values()}))
 
 
 def summary(certificate):
@@ -151,7 +151,7 @@ def summary(certificate):
     ]
     targets = list(dict.fromkeys(name for record in records for name in record["targets"]))
     sweep = swept_by(records)
-    dates = sorted({record["date"] for record in records})
+    dates = sorted({of.get("date", record["date"]) for record in records for of in record["targets"].values()})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     parts = [
         f"Errors in ULP over {sweep} of float32, {when}, {cpus(records)}, the worst of {', '.join(targets)}; "

@@ -230,7 +230,8 @@ def _beside(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, 
         return record
     if not set(record["targets"]) < set(before["targets"]):
         return record
-    own = {name: record[name] for name in ("stride", "points", "date", "kernels") if record[name] != before[name]}
+    names = ("stride", "points", "date", "cpu", "kernels")
+    own = {name: record[name] for name in names if record.get(name) != before.get(name)}
     targets = {name: {**figures, **own} for name, figures in record["targets"].items()}
     failures = [line for line in before["failures"] if not set(line.split(":")[0].split()) & set(targets)]
     differences = {pair: steps for pair, steps in before["differences"].items() if not set(pair.split()) & set(targets)}
