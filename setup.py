@@ -168,7 +168,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h", "src_cy/sums.h"),
-                *("src_cy/outside.h", "src_cy/piecewise_arithmetic.h"),
+                *("src_cy/outside.h", "src_cy/piecewise_arithmetic.h", "src_cy/fetched_additions.h"),
                 *(
                     f"src_cy/{way}{part}.h"
                     for way in LOOKING_UP.values()

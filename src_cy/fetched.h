@@ -4,7 +4,8 @@
    8 and gathering 8 numbers takes ten cycles (AMD Zen 3).  So there are hundreds of intervals instead, each of them a
    row of four numbers in float32, and of ten in float64: no more than degree 3 and 8.  A row is loaded as it is, with
    the index in a general register, and rows are transposed in registers: 16 instructions for 8 numbers in float32, 30
-   for 4 in float64.  All in all 50 to 63 and 64 to 85, where formulas take 50 to 140 and 60 to 430.
+   for 4 in float64.  All in all 50 to 63 and 64 to 85, where formulas take 50 to 140 and 60 to 430.  What has an addition
+   theorem (fetched_additions.h) does with rows of two numbers.
 
    The indices of a few hundred numbers are computed first and stored.  Taken out of a vector register, or stored and
    loaded at once, they take as long as all the rest: 8 numbers took 18 cycles, or 25, instead of 14.
@@ -30,15 +31,17 @@
 struct fastact_fetched_float32 {
     /* the intervals are those of t, not of |t| */
     int is_signed;
+    /* numbers of a row: 4, or 2 (fetched_additions.h) */
+    int row_numbers;
     int count;
     /* the first index of those for which the rows are of T - 1, where a kind wants that */
     int turn;
     /* that of the index 0 */
     const char *rows;
-    /* index = round(t linear); b is a multiple of step = 1 / (linear * 2**20) */
+    /* index = round(t linear); b is a multiple of step = 1 / (linear * 2**20) where a row has four numbers */
     float linear, step;
-    /* the largest |t| of the last interval */
-    float last;
+    /* the least t of the first interval, if they are those of t, and the largest |t| of the last one */
+    float first, last;
     /* numbers nearer to 0, but not 0 itself, are outside as well; if not 0 */
     float least;
     /* of a function that is divided by (zero - t); in two parts */
@@ -49,18 +52,25 @@ struct fastact_fetched_float64 {
     int is_signed;
     int count, turn;
     const char *rows;
-    /* index = round(t (linear + t quadratic)) */
-    double linear, quadratic;
-    double last, least, zero, zero_rest;
+    /* index = round(t (linear + t quadratic)), or round(t (linear + t^2 cubic)) */
+    double linear, quadratic, cubic;
+    double first, last, least, zero, zero_rest;
 };
 
-/* A row's place behind the row of the index 0, out of the 4 or 8 bytes that were stored for a number; the index of
-   anything is one of the table's. */
-FASTACT_FETCHED_INLINE ptrdiff_t fastact_row_place(const void *stored, int is_signed)
+/* A row's place behind the row of the index 0, out of the 2 bytes that have it, of 4 that were stored for a number, or
+   of the 8 bytes; the index of anything is one of the table's. */
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_row_place_float32(const void *stored, int is_signed)
 {
     uint16_t bits;
     memcpy(&bits, stored, sizeof bits);
     return is_signed ? (int16_t)bits : bits;
+}
+
+FASTACT_FETCHED_INLINE ptrdiff_t fastact_row_place_float64(const void *stored)
+{
+    int32_t bits;
+    memcpy(&bits, stored, sizeof bits);
+    return bits;
 }
 
 /* Two rows, of 16 bytes, beside each other. */
@@ -80,11 +90,13 @@ FASTACT_FETCHED_INLINE __m256d fastact_two_rows_float64(const char *lower, const
 #define FASTACT_TO_INTEGER_float32 12582912.0f
 #define FASTACT_TO_INTEGER_float64 6755399441055744.0
 
-/* The indices of 8 numbers, at 2**20 each, so that their upper half is where the row lies. */
+/* The indices of 8 numbers, at 2**20 each, so that their upper half is where the row lies; the index itself, in the
+   lower half, of rows that are as long as an address can be scaled. */
 FASTACT_FETCHED_INLINE __m256i fastact_indices_float32(const struct fastact_fetched_float32 *pieces, __m256 t)
 {
     const __m256 rounded
         = _mm256_fmadd_ps(t, _mm256_set1_ps(pieces->linear), _mm256_set1_ps(FASTACT_TO_INTEGER_float32));
+    if (pieces->row_numbers == 2) return _mm256_castps_si256(rounded);
     return _mm256_slli_epi32(_mm256_castps_si256(rounded), 20);
 }
 
@@ -93,6 +105,7 @@ FASTACT_FETCHED_INLINE __m256i fastact_indices_float64(const struct fastact_fetc
 {
     __m256d step = _mm256_set1_pd(pieces->linear);
     if (pieces->quadratic != 0) step = _mm256_fmadd_pd(t, _mm256_set1_pd(pieces->quadratic), step);
+    if (pieces->cubic != 0) step = _mm256_fmadd_pd(_mm256_mul_pd(t, t), _mm256_set1_pd(pieces->cubic), step);
     const __m256d rounded = _mm256_fmadd_pd(t, step, _mm256_set1_pd(FASTACT_TO_INTEGER_float64));
     return _mm256_slli_epi64(_mm256_castpd_si256(rounded), 4);
 }
@@ -105,8 +118,9 @@ FASTACT_FETCHED_INLINE void fastact_fetch_float32(
     __m256 both[4];
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
-        both[k] = fastact_two_rows_float32(pieces->rows + fastact_row_place(stored + 4 * k + 2, pieces->is_signed),
-            pieces->rows + fastact_row_place(stored + 4 * k + 18, pieces->is_signed));
+        both[k] = fastact_two_rows_float32(
+            pieces->rows + fastact_row_place_float32(stored + 4 * k + 2, pieces->is_signed),
+            pieces->rows + fastact_row_place_float32(stored + 4 * k + 18, pieces->is_signed));
     const __m256d low_even = _mm256_castps_pd(_mm256_unpacklo_ps(both[0], both[1]));
     const __m256d low_odd = _mm256_castps_pd(_mm256_unpacklo_ps(both[2], both[3]));
     const __m256d high_even = _mm256_castps_pd(_mm256_unpackhi_ps(both[0], both[1]));
@@ -129,7 +143,7 @@ FASTACT_FETCHED_INLINE void fastact_fetch_float64(
 {
     const char *row[4];
 #pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) row[k] = pieces->rows + fastact_row_place(stored + 8 * k, pieces->is_signed);
+    for (int k = 0; k < 4; k++) row[k] = pieces->rows + fastact_row_place_float64(stored + 8 * k);
     /* b, c0, c1, ... in pairs */
     __m256d numbers[10];
 #pragma GCC unroll 5
@@ -167,6 +181,8 @@ FASTACT_FETCHED_INLINE __m256d fastact_is_before_turn_float64(
     return _mm256_castsi256_pd(_mm256_cmpgt_epi64(
         _mm256_set1_epi64x((long long)turn), _mm256_load_si256((const __m256i *)stored)));
 }
+
+#include "fetched_additions.h"
 
 #define FASTACT_OF(name) fastact_##name##_float32
 #define FASTACT_DO(operation) _mm256_##operation##_ps

@@ -34,7 +34,7 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_within)(FASTACT_OF(fetch
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_argument)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
 {
     const FASTACT_LANES last = FASTACT_DO(set1)(pieces->last);
-    if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), FASTACT_DO(set1)(-pieces->last));
+    if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), FASTACT_DO(set1)(pieces->first));
     return FASTACT_DO(min)(FASTACT_OF(fetched_magnitude)(x), last);
 }
 
@@ -57,14 +57,6 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_number)(
     return FASTACT_DO(fmadd)(r, FASTACT_DO(fmadd)(bend, r, c1), c0);
 }
 
-/* f(x) = T(|x|) for x < 0 and 1 - T(|x|) for x >= 0. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_complement)(
-    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
-{
-    const FASTACT_LANES below = FASTACT_OF(fetched_number)(pieces, FASTACT_OF(fetched_within)(pieces, x), stored);
-    return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(sub)(FASTACT_DO(set1)(1), below));
-}
-
 /* f(x) = x T(|x|) for x < 0 and x - x T(|x|) for x >= 0. */
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gate)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
@@ -74,18 +66,6 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gate)(
     FASTACT_OF(fetched_parts)(pieces, a, stored, &leading, &part);
     const FASTACT_LANES below = FASTACT_DO(fnmsub)(a, leading, FASTACT_DO(mul)(a, part));
     return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(add)(x, below));
-}
-
-/* f(x) = T(|x|) with the sign of x; the table has T(t) - t for less than 1/2, T(t) - 1 for more.  The first is a small
-   part of t, the second less than 1/2, and its roundings are smaller than what T rises by from number to number. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_odd)(
-    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
-{
-    const FASTACT_LANES a = FASTACT_OF(fetched_within)(pieces, x);
-    const FASTACT_LANES part = FASTACT_OF(fetched_number)(pieces, a, stored);
-    const FASTACT_LANES leading
-        = FASTACT_DO(blendv)(FASTACT_DO(set1)(1), a, FASTACT_OF(is_before_turn)(pieces, stored));
-    return FASTACT_OF(fetched_with_sign)(FASTACT_DO(add)(leading, part), x);
 }
 
 /* f(x) = T(|x|). */
@@ -136,13 +116,59 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gradient)(
     return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(sub)(FASTACT_DO(set1)(1), below));
 }
 
+/* x, not beyond the last interval; NaN stays. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_below)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    return FASTACT_DO(min)(FASTACT_DO(set1)(pieces->last), x);
+}
+
+/* Nor before the first one. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_between)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    return FASTACT_DO(max)(FASTACT_DO(set1)(pieces->first), FASTACT_OF(fetched_below)(pieces, x));
+}
+
+/* f(x) = tanh(x). */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_tanh)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES b, c0, step, slope;
+    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
+    FASTACT_OF(tanh_step)(c0, FASTACT_DO(sub)(FASTACT_OF(fetched_between)(pieces, x), b), &step, &slope);
+    return FASTACT_DO(fmadd)(step, slope, c0);
+}
+
+/* f(x) = s(x), the logistic function; what is below the first interval is outside. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_logistic)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES b, c0, step, slope;
+    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
+    FASTACT_OF(logistic_step)(c0, FASTACT_DO(sub)(FASTACT_OF(fetched_below)(pieces, x), b), &step, &slope);
+    return FASTACT_DO(fmadd)(step, slope, c0);
+}
+
+/* f(x) = x s(x).  Where s is 1, what is added to it is 0, but infinity times 0 would be NaN. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_logistic_gate)(
+    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
+{
+    FASTACT_LANES b, c0, step, slope;
+    const FASTACT_LANES t = FASTACT_OF(fetched_below)(pieces, x);
+    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
+    FASTACT_OF(logistic_step)(c0, FASTACT_DO(sub)(t, b), &step, &slope);
+    return FASTACT_DO(fmadd)(x, c0, FASTACT_DO(mul)(t, FASTACT_DO(mul)(step, slope)));
+}
+
 /* All bits set where a number is outside. */
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_is_outside)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, enum fastact_ends ends)
 {
     const FASTACT_LANES a = FASTACT_OF(fetched_magnitude)(x);
     if (ends == FASTACT_NOWHERE) return FASTACT_DO(setzero)();
-    if (ends == FASTACT_BELOW) return FASTACT_DO(cmp)(x, FASTACT_DO(set1)(-pieces->last), _CMP_LT_OQ);
+    if (ends == FASTACT_BELOW) {
+        const FASTACT_NUMBER first = pieces->is_signed ? pieces->first : -pieces->last;
+        return FASTACT_DO(cmp)(x, FASTACT_DO(set1)(first), _CMP_LT_OQ);
+    }
     const FASTACT_LANES beyond = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->last), _CMP_GT_OQ);
     if (pieces->least == 0) return beyond;
     const FASTACT_LANES near = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->least), _CMP_LT_OQ);

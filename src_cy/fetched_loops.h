@@ -72,7 +72,8 @@ FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE,
     {                                                                                                                  \
         char stored[size * FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                        \
         struct fastact_fetched_extremes_##dtype extremes = fastact_fetched_no_extremes_##dtype();                      \
-        for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
+        _Pragma("GCC unroll 2") for (ptrdiff_t k = 0; k < block; k += width)                                           \
+        {                                                                                                              \
             const fastact_fetched_lanes_##dtype given = operation(loadu)(x + k);                                       \
             fastact_fetched_widen_extremes_##dtype(pieces, ends, given, &extremes);                                    \
             _mm256_store_si256((__m256i *)(stored + size * k),                                                         \
@@ -81,7 +82,8 @@ FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE,
         if (__builtin_expect(fastact_fetched_reaches_outside_##dtype(pieces, ends, &extremes), 0))                     \
             fastact_fetched_set_aside_##dtype(                                                                         \
                 pieces, ends, x, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);       \
-        for (ptrdiff_t k = 0; k < block; k += width) {                                                                 \
+        _Pragma("GCC unroll 2") for (ptrdiff_t k = 0; k < block; k += width)                                           \
+        {                                                                                                              \
             fastact_fetched_lanes_##dtype result = value(pieces, operation(loadu)(x + k), stored + size * k);          \
             if (is_chained) result = operation(mul)(operation(loadu)(grad + k), result);                               \
             if (streams) operation(stream)(out + k, result);                                                           \

@@ -100,9 +100,10 @@ def interval_ends(level, loop, dtype):
     """Numbers on both sides of every end of an interval, of the table's ends, and of what else is cut there."""
     table = table_of(level, loop, dtype)
     linear, quadratic = table["linear"], table.get("quadratic", 0.0)
-    index = np.arange(0.5, table["last"] * (linear + table["last"] * quadratic))
+    reached = max(table["last"], -table.get("first", 0.0))
+    index = np.arange(0.5, reached * (linear + reached * quadratic))
     ends = index / linear if quadratic == 0 else (np.sqrt(linear**2 + 4 * quadratic * index) - linear) / 2 / quadratic
-    places = [*ends, table["last"], table.get("least", 1.0), abs(table.get("zero", 1.0))]
+    places = [*ends, table["last"], reached, table.get("least", 1.0), abs(table.get("zero", 1.0))]
     # MPFR takes its time
     reach, integer = (200, np.int32) if dtype == "float32" else (20 if len(index) < 20 else 2, np.int64)
     around = np.array(places, dtype)[:, None].view(integer) + np.arange(-reach, reach)

@@ -1,6 +1,6 @@
 """Makes ``src_cy/fetched_tables.h``: the polynomials whose coefficients ``src_cy/fetched.h`` fetches from memory.
 
-Run ``python tools/fetched_tables.py`` (needs mpmath and numpy; a minute).  What a function is cut into, why b is
+Run ``python tools/fetched_tables.py`` (needs mpmath and numpy; two minutes).  What a function is cut into, why b is
 looked for until c0 and c1 are almost numbers, and which functions there are: piecewise_tables.py, whose intervals are
 32 or 16.  Here are hundreds, so that degree 3 does for float32, and 8 for float64.
 
@@ -9,6 +9,8 @@ middle, index / linear, and says where in the low 16 bits of c3, which are the l
 2**-14 of the result at most.  c2 is fitted again to what that makes of c3.
 
 In float64 b is a number of its own, and c0, c1, ... stand in pairs.
+
+What has an addition theorem (fetched_additions.h) needs no polynomial: its rows are b and c0.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import piecewise_tables
-from mpmath import mpf, sqrt, taylor
+from mpmath import findroot, mpf, sqrt, taylor
 from piecewise_tables import (
     BEYOND,
     ULP,
@@ -35,24 +37,34 @@ from piecewise_tables import (
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "fetched_tables.h"
 #: Numbers tried for b in float64, on either side of an interval's middle, and which part of its half they may take.
 CANDIDATES, SHARE = 4096, 0.08
+#: How far b is looked for until f(b) is a number but for so many units in the last place: near to its limit f is so
+#: flat that it meets one at every tenth interval, or hundredth, and the series are nothing that far from b.
+SHARES, NEARLY = (SHARE, 0.3, 1.0, 4.0, 16.0, 64.0, 128.0), 0.02
 #: Which fetched.h has written out.
 DEGREES = {"float32": 3, "float64": 8}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
+#: Kinds whose rows are b and c0.
+ADDING = {"tanh", "logistic", "logistic_gate"}
+#: b of the first intervals on either side of that of 0, where tanh(t) is least beside the length of an interval: as a
+#: share of its half, from the middle outwards.  So near to 0 what is added has the sign of c0.
+LEAN = -0.5
 
 
 class Cut(NamedTuple):
-    """How a function is cut for one precision: index = round(t (linear + t quadratic))."""
+    """How a function is cut for one precision: index = round(t (linear + t (quadratic + t cubic)))."""
 
     precision: str
     #: Which numbers are outside.
     ends: str
-    #: The largest |t|; from -t on if ``signed``.
+    #: The largest |t|.
     last: float
     #: Intervals of the length 1 where |t| is 0.
     linear: float
     quadratic: float = 0.0
-    signed: bool = False
+    cubic: float = 0.0
+    #: The least t, if the intervals are those of t and not of |t|.
+    first: float | None = None
 
     @property
     def number(self) -> Any:
@@ -62,16 +74,22 @@ class Cut(NamedTuple):
     def degree(self) -> int:
         return DEGREES[self.precision]
 
+    @property
+    def signed(self) -> bool:
+        return self.first is not None
+
     def index(self, t: float) -> int:
-        return round(t * (self.linear + t * self.quadratic))
+        return round(t * (self.linear + t * (self.quadratic + t * self.cubic)))
 
     @property
     def indices(self) -> range:
-        return range(-self.index(self.last) if self.signed else 0, self.index(self.last) + 1)
+        return range(0 if self.first is None else self.index(self.first), self.index(self.last) + 1)
 
     def edge(self, index: float) -> Any:
         """The t at which the index, not rounded, is this."""
         q, k = mpf(self.quadratic), mpf(self.linear)
+        if self.cubic:
+            return findroot(lambda t: t * (k + t * t * mpf(self.cubic)) - index, mpf(index) / k)
         return mpf(index) / k if not q else (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
 
 
@@ -90,24 +108,25 @@ class Table(NamedTuple):
     least: dict[str, float] = {}  # noqa: RUF012
     #: Whether b is 0 in the interval there.
     from_zero: bool = True
+    #: b and c0 there, of what has an addition theorem.
+    at_zero: tuple[float, float] | None = None
     #: Whether 16 bits take the table of float32: most formulas are as fast in the precision that those need.
     narrow: bool = False
 
     @property
-    def is_odd(self) -> bool:
-        return "odd" in self.loops.values()
+    def adds(self) -> bool:
+        return set(self.loops.values()) <= ADDING
 
-    def turn(self, cut: Cut) -> int | None:
+    @property
+    def turn(self) -> int | None:
         """The first index of those for which the table has T(t) - 1, if it is not T(t) that it has."""
-        # tanh is 1/2 there, and 1 - tanh less than that from there on
-        return cut.index(0.55) + 1 if self.is_odd else 0 if "multiple" in self.loops.values() else None
+        return 0 if "multiple" in self.loops.values() else None
 
-    def stored(self, cut: Cut, index: int) -> Function:
-        """What the rows are of, in an interval; T(t) - t before the turn where T is odd."""
-        turn = self.turn(cut)
-        if turn is None or (index < turn and not self.is_odd):
+    def stored(self, index: int) -> Function:
+        """What the rows are of, in an interval."""
+        if self.turn is None or index < self.turn:
             return self.function
-        return lambda t: self.function(t) - (t if index < turn else 1)
+        return lambda t: self.function(t) - 1
 
 
 def single(*values: Any, **further: Any) -> Cut:
@@ -128,19 +147,22 @@ def table(name: str, loops: dict[str, str], *cuts: Cut, why: str = "", **further
 
 
 TABLES = (
-    table("logistic",
-          {"sigmoid_forward": "complement", "silu_forward": "gate", "softplus_backward": "complement"},
-          single("BEYOND", 12.0, 32)),
+    # float32 is 1 from 17.4 on, float64 from 37.5
+    Table("logistic", "1 / (1 + exp(-t))", logistic,
+          {"sigmoid_forward": "logistic", "silu_forward": "logistic_gate", "softplus_backward": "logistic"},
+          (single("BELOW", 17.5, 64, first=-24.0), double("BELOW", 38.0, 64, first=-24.0)),
+          # so far below 0 that -0.0 s(-0.0) is a sum of two of -0.0
+          at_zero=(-(2.0**-60), 0.5)),
     table("normal", {"gelu_forward": "gate"},
           single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.0)),
     Table("gelu_tanh_gate", "gelu_tanh(-t) / -t", lambda t: logistic(-gelu_tanh_exponent(t)),
           {"gelu_tanh_forward": "gate"},
           (single("BELOW", 5.5, 128), double("BEYOND", 6.0, 16, 2.5))),
-    table("tanh", {"tanh_forward": "odd"},
-          single("NOWHERE", 9.25, 64), double("NOWHERE", 19.5, 24, -0.3),
-          why="tanh(t), less t or, where it is more than a half, less 1"),
+    table("tanh", {"tanh_forward": "tanh"},
+          single("NOWHERE", 9.25, 64, first=-9.25), double("NOWHERE", 19.5, 64, first=-19.5),
+          why="tanh(t)", at_zero=(0.0, -0.0)),
     table("mish", {"mish_forward": "multiple"},
-          single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, signed=True),
+          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
           least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
           why="tanh(log(1 + exp(t))), less 1 from 0 on"),
     table("logistic_slope", {"sigmoid_backward": "even"},
@@ -154,9 +176,9 @@ TABLES = (
     table("gelu_tanh_slope", {"gelu_tanh_backward": "gradient"},
           single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False, narrow=True),
     table("softplus", {"softplus_forward": "rising"},
-          single("BEYOND", 8.0, 32, signed=True), double("BEYOND", 8.0, 16, signed=True)),
+          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0)),
     table("mish_slope", {"mish_backward": "through_zero"},
-          single("BEYOND", 8.0, 64, signed=True), double("BEYOND", 8.0, 16, signed=True),
+          single("BEYOND", 8.0, 64, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
           from_zero=False, narrow=True),
 )  # fmt: skip
 
@@ -168,7 +190,7 @@ def expansion(table: Table, cut: Cut, index: int) -> tuple[Any, Any, list[Any]]:
         low = mpf(0)
     middle, half = (low + high) / 2, (high - low) / 2 + BEYOND * max(abs(low), abs(high))
     terms = 10 if cut.precision == "float32" else 18
-    return middle, half, [c * half**k for k, c in enumerate(taylor(table.stored(cut, index), middle, terms))]
+    return middle, half, [c * half**k for k, c in enumerate(taylor(table.stored(index), middle, terms))]
 
 
 def shortened(series: list[Any], degree: int) -> list[Any]:
@@ -230,8 +252,6 @@ def single_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     errors = np.abs(value.astype(np.float32) - value) + np.abs(slope.astype(np.float32) - slope) * width
     errors += np.abs(with_low_bits(cubic, places) - cubic) * width**3 / 4
     best = int(np.argmin(errors))
-    if index == 0 and table.is_odd:
-        value, slope = np.zeros_like(value), np.zeros_like(slope)
     c0, c1, c3 = value[best].astype(np.float32), slope[best].astype(np.float32), with_low_bits(cubic, places)[best]
     nodes = np.cos(np.pi * (2 * np.arange(24) + 1) / 48).astype(np.longdouble)
     r = (u[best] - nodes) * width
@@ -256,22 +276,43 @@ def double_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     b = mpf(float(candidates[int(np.argmin(errors))]))
     polynomial, place = shortened(series, cut.degree), (b - middle) / half
     numbers = [float(c) for c in moved(polynomial, place, half)]
-    if index == 0 and table.is_odd:
-        # what is left of T(t) - t when r**2 is divided out
-        left = [c * half**k for k, c in enumerate(taylor(lambda t: (table.function(t) - t) / t**2, middle, 18))]
-        numbers = [0.0, 0.0, *(float(c) for c in moved(shortened(left, cut.degree - 2), place, half))]
     error = 0.0
     for t in [middle + half * x for x in (-0.999, -0.7, -0.31, 0.05, 0.4, 0.75, 0.999)]:
-        missing = sum(n * (b - t) ** k for k, n in enumerate(numbers)) - table.stored(cut, index)(t)
+        missing = sum(n * (b - t) ** k for k, n in enumerate(numbers)) - table.stored(index)(t)
         error = max(error, float(abs(missing / table.function(t))))
     return [float(b), *numbers], error
 
 
+def pair_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
+    """b and c0, and c0's relative error."""
+    is_tanh = "tanh" in table.loops.values()
+    if index == 0:
+        return list(table.at_zero), 0.0  # type: ignore[arg-type]
+    if is_tanh and index < 0:
+        numbers, error = pair_row(table, cut, -index)
+        return [-n for n in numbers], error
+    middle, half, series = expansion(table, cut, index)
+    lean = LEAN if is_tanh and index == 1 else 0.0
+    for share in SHARES:
+        spread = np.arange(-CANDIDATES, CANDIDATES + 1) / CANDIDATES * share + lean
+        candidates = np.unique((float(middle) + float(half) * spread).astype(cut.number)).astype(np.float64)
+        u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
+        value = at_places(series, 0, u)
+        errors = np.abs(value.astype(cut.number) - value)
+        best = int(np.argmin(errors))
+        b, c0 = float(candidates[best]), float(value[best].astype(cut.number))
+        error = float(abs(mpf(c0) / table.function(mpf(b)) - 1))
+        if error < ULP[cut.precision] / 2 * NEARLY:
+            break
+    return [b, c0], error
+
+
 def text_of(table: Table, cut: Cut) -> str:
-    row = single_row if cut.precision == "float32" else double_row
+    row = pair_row if table.adds else single_row if cut.precision == "float32" else double_row
     made = [row(table, cut, index) for index in cut.indices]
     worst = max(error for _, error in made) / ULP[cut.precision] * 2
-    print(f"{table.name:16} {cut.precision} {len(made)} intervals, largest error of a fit {worst:.3f} ulp", flush=True)
+    what = "c0" if table.adds else "a fit"
+    print(f"{table.name:16} {cut.precision} {len(made)} intervals, largest error of {what} {worst:.3f} ulp", flush=True)
     name = f"fastact_{table.name}_fetched_{cut.precision}"
     if cut.precision == "float32":
         kind, rows = "float", [", ".join(c_number(cut, x) for x in numbers) for numbers, _ in made]
@@ -280,21 +321,22 @@ def text_of(table: Table, cut: Cut) -> str:
         kind = "double"
         parts = [
             ", ".join(repr(float(x)) for x in numbers[k : k + 2])
-            for k in range(0, cut.degree + 2, 2)
+            for k in range(0, len(made[0][0]), 2)
             for numbers, _ in made
         ]
     lines = [
-        f"/* {table.why}; largest error of a fit {worst:.3f} units in the last place */",
+        f"/* {table.why}; largest error of {what} {worst:.3f} units in the last place */",
         f"static const {kind} {name}_rows[] __attribute__((aligned(64))) = {{",
         *(f"    {part}," for part in parts),
         "};",
     ]
     scalars = {"linear": cut.linear, "last": cut.last}
-    if cut.precision == "float32":
+    if cut.first is not None:
+        scalars["first"] = cut.first
+    if cut.precision == "float64":
+        scalars |= {"quadratic": cut.quadratic, "cubic": cut.cubic}
+    elif not table.adds:
         scalars["step"] = 1 / (cut.linear * STEPS)
-    else:
-        scalars["quadratic"] = cut.quadratic
-    turn = table.turn(cut)
     if table.least:
         scalars["least"] = table.least[cut.precision]
     if table.zero is not None:
@@ -302,8 +344,11 @@ def text_of(table: Table, cut: Cut) -> str:
         scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
     lines += [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
     lines += [f"    .is_signed = {int(cut.signed)},", f"    .count = {len(made)},"]
-    lines += [f"    .turn = {turn},"] if turn is not None else []
-    lines += [f"    .rows = (const char *){name}_rows + {16 * -cut.indices[0]},"]
+    row_numbers = len(made[0][0])
+    lines += [f"    .row_numbers = {row_numbers},"] if cut.precision == "float32" else []
+    lines += [f"    .turn = {table.turn},"] if table.turn is not None else []
+    row_bytes = 4 * row_numbers if cut.precision == "float32" else 16
+    lines += [f"    .rows = (const char *){name}_rows + {row_bytes * -cut.indices[0]},"]
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
     lines += ["};"]
     for loop, kind in table.loops.items():
