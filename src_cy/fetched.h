@@ -31,6 +31,8 @@
 struct fastact_fetched_float32 {
     /* the intervals are those of t, not of |t| */
     int is_signed;
+    /* the intervals are those of -|t| */
+    int is_folded;
     /* numbers of a row: 4, or 2 (fetched_additions.h) */
     int row_numbers;
     int count;
@@ -49,7 +51,7 @@ struct fastact_fetched_float32 {
 };
 
 struct fastact_fetched_float64 {
-    int is_signed;
+    int is_signed, is_folded;
     int count, turn;
     const char *rows;
     /* index = round(t (linear + t quadratic)), or round(t (linear + t^2 cubic)) */

@@ -45,7 +45,7 @@ DEGREES = {"float32": 3, "float64": 8}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
 #: Kinds whose rows are b and c0.
-ADDING = {"tanh", "logistic", "logistic_gate"}
+ADDING = {"tanh", "logistic", "logistic_gate", "logistic_slope", "tanh_slope", "gelu_tanh_gate"}
 #: b of the first intervals on either side of that of 0, where tanh(t) is least beside the length of an interval: as a
 #: share of its half, from the middle outwards.  So near to 0 what is added has the sign of c0.
 LEAN = -0.5
@@ -65,6 +65,8 @@ class Cut(NamedTuple):
     cubic: float = 0.0
     #: The least t, if the intervals are those of t and not of |t|.
     first: float | None = None
+    #: Whether c0 (1 - c0) shall be almost the derivative, below 0.
+    slopes: bool = False
 
     @property
     def number(self) -> Any:
@@ -110,6 +112,8 @@ class Table(NamedTuple):
     from_zero: bool = True
     #: b and c0 there, of what has an addition theorem.
     at_zero: tuple[float, float] | None = None
+    #: The table whose rows it has, at -|t|.
+    rows: str = ""
     #: Whether 16 bits take the table of float32: most formulas are as fast in the precision that those need.
     narrow: bool = False
 
@@ -150,25 +154,31 @@ TABLES = (
     # float32 is 1 from 17.4 on, float64 from 37.5
     Table("logistic", "1 / (1 + exp(-t))", logistic,
           {"sigmoid_forward": "logistic", "silu_forward": "logistic_gate", "softplus_backward": "logistic"},
-          (single("BELOW", 17.5, 64, first=-24.0), double("BELOW", 38.0, 64, first=-24.0)),
+          (single("BELOW", 17.5, 64, first=-24.0), double("BELOW", 38.0, 64, first=-24.0, slopes=True)),
           # so far below 0 that -0.0 s(-0.0) is a sum of two of -0.0
           at_zero=(-(2.0**-60), 0.5)),
     table("normal", {"gelu_forward": "gate"},
           single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.0)),
     Table("gelu_tanh_gate", "gelu_tanh(-t) / -t", lambda t: logistic(-gelu_tanh_exponent(t)),
           {"gelu_tanh_forward": "gate"},
-          (single("BELOW", 5.5, 128), double("BEYOND", 6.0, 16, 2.5))),
+          (single("BELOW", 5.5, 128),)),
+    # 1 from 7.2 on; intervals are a 64th of the exponent long, but for the first ones
+    Table("gelu_tanh_logistic", "gelu_tanh(t) / t", lambda t: logistic(gelu_tanh_exponent(t)),
+          {"gelu_tanh_forward": "gelu_tanh_gate"},
+          (double("BELOW", 7.25, 104, cubic=4.5625, first=-6.0),), at_zero=(-(2.0**-60), 0.5)),
     table("tanh", {"tanh_forward": "tanh"},
           single("NOWHERE", 9.25, 64, first=-9.25), double("NOWHERE", 19.5, 64, first=-19.5),
           why="tanh(t)", at_zero=(0.0, -0.0)),
     table("mish", {"mish_forward": "multiple"},
           single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
-          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
+          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False, narrow=True,
           why="tanh(log(1 + exp(t))), less 1 from 0 on"),
-    table("logistic_slope", {"sigmoid_backward": "even"},
-          single("BEYOND", 11.0, 32), double("BEYOND", 11.0, 16)),
-    table("tanh_slope", {"tanh_backward": "even"},
-          single("BEYOND", 8.0, 64), double("BEYOND", 8.0, 32)),
+    table("logistic_slope", {"sigmoid_backward": "even"}, single("BEYOND", 11.0, 32)),
+    Table("logistic_even", "exp(t) / (1 + exp(t))**2", logistic, {"sigmoid_backward": "logistic_slope"},
+          (double("BEYOND", 20.0, 64, first=-20.0),), rows="logistic"),
+    table("tanh_slope", {"tanh_backward": "even"}, single("BEYOND", 8.0, 64)),
+    Table("tanh_even", "1 - tanh(t)**2", logistic, {"tanh_backward": "tanh_slope"},
+          (double("BEYOND", 10.0, 128, first=-10.0),), rows="logistic"),
     table("silu_slope", {"silu_backward": "gradient"},
           single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16), from_zero=False),
     table("gelu_slope", {"gelu_backward": "gradient"},
@@ -176,7 +186,7 @@ TABLES = (
     table("gelu_tanh_slope", {"gelu_tanh_backward": "gradient"},
           single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False, narrow=True),
     table("softplus", {"softplus_forward": "rising"},
-          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0)),
+          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0), narrow=True),
     table("mish_slope", {"mish_backward": "through_zero"},
           single("BEYOND", 8.0, 64, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
           from_zero=False, narrow=True),
@@ -298,22 +308,27 @@ def pair_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
         candidates = np.unique((float(middle) + float(half) * spread).astype(cut.number)).astype(np.float64)
         u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
         value = at_places(series, 0, u)
-        errors = np.abs(value.astype(cut.number) - value)
+        rounded = value.astype(cut.number).astype(np.longdouble)
+        errors = np.abs(rounded / value - 1)
+        if cut.slopes and index < 0:
+            computed = (rounded - rounded * rounded).astype(cut.number)
+            errors = np.maximum(errors, np.abs(computed / (value - value * value) - 1))
         best = int(np.argmin(errors))
-        b, c0 = float(candidates[best]), float(value[best].astype(cut.number))
-        error = float(abs(mpf(c0) / table.function(mpf(b)) - 1))
+        b, c0, error = float(candidates[best]), float(rounded[best]), float(errors[best])
         if error < ULP[cut.precision] / 2 * NEARLY:
             break
     return [b, c0], error
 
 
 def text_of(table: Table, cut: Cut) -> str:
+    name = f"fastact_{table.name}_fetched_{cut.precision}"
+    if table.rows:
+        return f"/* {table.why} */\n" + structure(table, cut, len(cut.indices), 2)
     row = pair_row if table.adds else single_row if cut.precision == "float32" else double_row
     made = [row(table, cut, index) for index in cut.indices]
     worst = max(error for _, error in made) / ULP[cut.precision] * 2
     what = "c0" if table.adds else "a fit"
     print(f"{table.name:16} {cut.precision} {len(made)} intervals, largest error of {what} {worst:.3f} ulp", flush=True)
-    name = f"fastact_{table.name}_fetched_{cut.precision}"
     if cut.precision == "float32":
         kind, rows = "float", [", ".join(c_number(cut, x) for x in numbers) for numbers, _ in made]
         parts = rows
@@ -330,6 +345,13 @@ def text_of(table: Table, cut: Cut) -> str:
         *(f"    {part}," for part in parts),
         "};",
     ]
+    return "\n".join([*lines, structure(table, cut, len(made), len(made[0][0]))])
+
+
+def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
+    """What a kind must know of the rows, and the kernels that it serves."""
+    name = f"fastact_{table.name}_fetched_{cut.precision}"
+    rows = f"fastact_{table.rows or table.name}_fetched_{cut.precision}_rows"
     scalars = {"linear": cut.linear, "last": cut.last}
     if cut.first is not None:
         scalars["first"] = cut.first
@@ -342,13 +364,21 @@ def text_of(table: Table, cut: Cut) -> str:
     if table.zero is not None:
         zero = cut.number(float(table.zero))
         scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
-    lines += [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
-    lines += [f"    .is_signed = {int(cut.signed)},", f"    .count = {len(made)},"]
-    row_numbers = len(made[0][0])
+    lines = [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
+    lines += [f"    .is_signed = {int(cut.signed)},", f"    .is_folded = {int(bool(table.rows))},"]
+    lines += [f"    .count = {count},"]
     lines += [f"    .row_numbers = {row_numbers},"] if cut.precision == "float32" else []
     lines += [f"    .turn = {table.turn},"] if table.turn is not None else []
     row_bytes = 4 * row_numbers if cut.precision == "float32" else 16
-    lines += [f"    .rows = (const char *){name}_rows + {row_bytes * -cut.indices[0]},"]
+    least = min(
+        index
+        for other in TABLES
+        if other.name == (table.rows or table.name)
+        for at in other.cuts
+        if at.precision == cut.precision
+        for index in at.indices
+    )
+    lines += [f"    .rows = (const char *){rows} + {row_bytes * -least},"]
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
     lines += ["};"]
     for loop, kind in table.loops.items():
