@@ -122,6 +122,15 @@ def test_beside_every_end_of_an_interval(level, loop, dtype):
 
 
 @EVERY_KERNEL
+def test_greater_than_all_intervals(level, loop, dtype):
+    """Where a function is its limit, x or 1, it is that exactly: the last row serves them all."""
+    if loop.chained:
+        pytest.skip("some gradients go to 0, by their formula")
+    x = padded(np.array(table_of(level, loop, dtype)["last"] * 1.25 ** np.arange(96), dtype))
+    assert errors(loop, x, results(level, loop, x, dtype)).max() <= 0.51
+
+
+@EVERY_KERNEL
 @pytest.mark.parametrize("seed", range(3))
 def test_anywhere(level, loop, dtype, seed):
     random = np.random.default_rng(seed)

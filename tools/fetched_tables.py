@@ -151,10 +151,10 @@ def table(name: str, loops: dict[str, str], *cuts: Cut, why: str = "", **further
 
 
 TABLES = (
-    # float32 is 1 from 17.4 on, float64 from 37.5
+    # float32 is 1 from 17.4 on, float64 from 37.5; the last rows, which serve all greater numbers, are 1 exactly
     Table("logistic", "1 / (1 + exp(-t))", logistic,
           {"sigmoid_forward": "logistic", "silu_forward": "logistic_gate", "softplus_backward": "logistic"},
-          (single("BELOW", 17.5, 64, first=-24.0), double("BELOW", 38.0, 64, first=-24.0, slopes=True)),
+          (single("BELOW", 20.0, 64, first=-24.0), double("BELOW", 38.0, 64, first=-24.0, slopes=True)),
           # so far below 0 that -0.0 s(-0.0) is a sum of two of -0.0
           at_zero=(-(2.0**-60), 0.5)),
     table("normal", {"gelu_forward": "gate"},
