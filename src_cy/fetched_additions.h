@@ -7,7 +7,7 @@
 
    c0 = f(b) has hardly any error (tools/fetched_tables.py), and what is added to it is a hundredth of it, or so: float32
    takes the first three terms of the quotient's series in r, float64 as many as are seen in the last place with
-   |r| <= 1/128, the length of half an interval.  All in all 41 to 45 instructions for 8 numbers, and 42 to 48 for 4 of
+   |r| <= 1/128, the length of half an interval.  All in all 40 to 45 instructions for 8 numbers, and 40 to 51 for 4 of
    float64, where rows of polynomials take 50 to 63 and 64 to 85.
 
    For s' the b are such that c1, as it is computed, has hardly any error either.

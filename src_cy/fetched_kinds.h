@@ -35,7 +35,8 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_argument)(FASTACT_OF(fet
 {
     const FASTACT_LANES last = FASTACT_DO(set1)(pieces->last);
     if (pieces->is_folded)
-        return FASTACT_DO(max)(FASTACT_DO(or)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), x), FASTACT_DO(set1)(pieces->first));
+        return FASTACT_DO(max)(
+            FASTACT_DO(or)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), x), FASTACT_DO(set1)(pieces->first));
     if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), FASTACT_DO(set1)(pieces->first));
     return FASTACT_DO(min)(FASTACT_OF(fetched_magnitude)(x), last);
 }
