@@ -42,7 +42,7 @@ struct fastact_fetched_float32 {
     const char *rows;
     /* index = round(t linear); b is a multiple of step = 1 / (linear * 2**20) where a row has four numbers */
     float linear, step;
-    /* the least t of the first interval, if they are those of t, and the largest |t| of the last one */
+    /* the least t, and the largest |t| of the last interval; first = -last where intervals are those of |t| */
     float first, last;
     /* numbers nearer to 0, but not 0 itself, are outside as well; if not 0 */
     float least;
@@ -184,8 +184,6 @@ FASTACT_FETCHED_INLINE __m256d fastact_is_before_turn_float64(
         _mm256_set1_epi64x((long long)turn), _mm256_load_si256((const __m256i *)stored)));
 }
 
-#include "fetched_additions.h"
-
 #define FASTACT_OF(name) fastact_##name##_float32
 #define FASTACT_DO(operation) _mm256_##operation##_ps
 #define FASTACT_NUMBER float
@@ -197,5 +195,7 @@ FASTACT_FETCHED_INLINE __m256d fastact_is_before_turn_float64(
 #define FASTACT_NUMBER double
 #define FASTACT_LANES __m256d
 #include "fetched_kinds.h"
+
+#include "fetched_additions.h"
 
 #endif

@@ -1,5 +1,5 @@
 /* Functions that have an addition theorem: f(b + r) out of f(b) and r alone.  So a row is b and f(b), and nothing else:
-   half of a row of float32, a fifth of one of float64 (fetched.h).  Included by it.
+   half of a row of float32, a fifth of one of float64.  Included by fetched.h, behind what has polynomials.
 
        tanh(b + r) = c0 + (1 - c0^2) T / (1 + c0 T)                 T = tanh(r)
        s(b + r)    = c0 + c0 (1 - c0) T / (1 + (c0 - 1/2) T)        T = 2 tanh(r / 2), s the logistic function
@@ -114,6 +114,67 @@ FASTACT_FETCHED_INLINE void fastact_logistic_step_float64(__m256d c0, __m256d r,
     *slope = fastact_divided_float64(_mm256_fnmadd_pd(c1, z, c1), z);
 }
 
+/* --- kinds -------------------------------------------------------------------------------------------------------- */
+
+/* What is added to f(b), in its two factors, and t. */
+#define FASTACT_FETCHED_ADDED(name, dtype, lanes, suffix, argument)                                                    \
+    FASTACT_FETCHED_INLINE lanes fastact_added_##name##_##dtype(fastact_fetched_pieces_##dtype pieces, lanes x,        \
+        const char *stored, lanes *c0, lanes *step, lanes *slope)                                                      \
+    {                                                                                                                  \
+        lanes b;                                                                                                       \
+        const lanes t = fastact_fetched_##argument##_##dtype(pieces, x);                                               \
+        fastact_fetch_pair_##dtype(pieces, stored, &b, c0);                                                            \
+        fastact_##name##_step_##dtype(*c0, _mm256_sub_##suffix(t, b), step, slope);                                    \
+        return t;                                                                                                      \
+    }
+/* f(x). */
+#define FASTACT_FETCHED_SUM(name, dtype, lanes, suffix)                                                                \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_##name##_##dtype(                                                     \
+        fastact_fetched_pieces_##dtype pieces, lanes x, const char *stored)                                            \
+    {                                                                                                                  \
+        lanes c0, step, slope;                                                                                         \
+        fastact_added_##name##_##dtype(pieces, x, stored, &c0, &step, &slope);                                         \
+        return _mm256_fmadd_##suffix(step, slope, c0);                                                                 \
+    }
+/* x f(x).  Where f is 1, what is added to it is 0, but infinity times 0 would be NaN. */
+#define FASTACT_FETCHED_GATE(name, dtype, lanes, suffix)                                                               \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_##name##_gate_##dtype(                                                \
+        fastact_fetched_pieces_##dtype pieces, lanes x, const char *stored)                                            \
+    {                                                                                                                  \
+        lanes c0, step, slope;                                                                                         \
+        const lanes t = fastact_added_##name##_##dtype(pieces, x, stored, &c0, &step, &slope);                         \
+        return _mm256_fmadd_##suffix(x, c0, _mm256_mul_##suffix(t, _mm256_mul_##suffix(step, slope)));                 \
+    }
+
+FASTACT_FETCHED_ADDED(tanh, float32, __m256, ps, between)
+FASTACT_FETCHED_ADDED(tanh, float64, __m256d, pd, between)
+FASTACT_FETCHED_SUM(tanh, float32, __m256, ps)
+FASTACT_FETCHED_SUM(tanh, float64, __m256d, pd)
+
+/* What is below the first interval is outside. */
+FASTACT_FETCHED_ADDED(logistic, float32, __m256, ps, below)
+FASTACT_FETCHED_ADDED(logistic, float64, __m256d, pd, below)
+FASTACT_FETCHED_SUM(logistic, float32, __m256, ps)
+FASTACT_FETCHED_SUM(logistic, float64, __m256d, pd)
+FASTACT_FETCHED_GATE(logistic, float32, __m256, ps)
+FASTACT_FETCHED_GATE(logistic, float64, __m256d, pd)
+
+/* The same for s(u(x)), u(x) = sqrt(8 / pi) (x + 0.044715 x^3): rows are b and s(u(b)), and
+   u(x) - u(b) = (x - b) sqrt(8 / pi) (1 + 0.044715 (x^2 + x b + b^2)) has all digits. */
+FASTACT_FETCHED_INLINE __m256d fastact_added_gelu_tanh_float64(const struct fastact_fetched_float64 *pieces, __m256d x,
+    const char *stored, __m256d *c0, __m256d *step, __m256d *slope)
+{
+    const __m256d linear = _mm256_set1_pd(1.5957691216057308), cubic = _mm256_set1_pd(0.07135481627260025);
+    const __m256d t = fastact_fetched_below_float64(pieces, x);
+    __m256d b;
+    fastact_fetch_pair_float64(pieces, stored, &b, c0);
+    const __m256d squares = _mm256_fmadd_pd(b, _mm256_add_pd(t, b), _mm256_mul_pd(t, t));
+    const __m256d further = _mm256_mul_pd(_mm256_sub_pd(t, b), _mm256_fmadd_pd(squares, cubic, linear));
+    fastact_logistic_step_float64(*c0, further, step, slope);
+    return t;
+}
+FASTACT_FETCHED_GATE(gelu_tanh, float64, __m256d, pd)
+
 /* s'(t) = s'(b) less a hundredth of it, for t <= 0: elsewhere 1 - c0 has lost digits. */
 FASTACT_FETCHED_INLINE __m256d fastact_logistic_slope_float64(
     const struct fastact_fetched_float64 *pieces, __m256d t, const char *stored)
@@ -134,32 +195,16 @@ FASTACT_FETCHED_INLINE __m256d fastact_logistic_slope_float64(
 FASTACT_FETCHED_INLINE __m256d fastact_fetched_logistic_slope_float64(
     const struct fastact_fetched_float64 *pieces, __m256d x, const char *stored)
 {
-    return fastact_logistic_slope_float64(pieces, _mm256_or_pd(_mm256_set1_pd(-0.0), x), stored);
+    return fastact_logistic_slope_float64(pieces, fastact_fetched_folded_float64(x), stored);
 }
 
 /* f(x) = tanh'(x) = 4 s'(2 x). */
 FASTACT_FETCHED_INLINE __m256d fastact_fetched_tanh_slope_float64(
     const struct fastact_fetched_float64 *pieces, __m256d x, const char *stored)
 {
-    const __m256d half = _mm256_or_pd(_mm256_set1_pd(-0.0), x);
+    const __m256d half = fastact_fetched_folded_float64(x);
     return _mm256_mul_pd(
         _mm256_set1_pd(4), fastact_logistic_slope_float64(pieces, _mm256_add_pd(half, half), stored));
-}
-
-/* f(x) = x s(u(x)), u(x) = sqrt(8 / pi) (x + 0.044715 x^3): rows are b and s(u(b)), and
-   u(x) - u(b) = (x - b) sqrt(8 / pi) (1 + 0.044715 (x^2 + x b + b^2)) has all digits. */
-FASTACT_FETCHED_INLINE __m256d fastact_fetched_gelu_tanh_gate_float64(
-    const struct fastact_fetched_float64 *pieces, __m256d x, const char *stored)
-{
-    const __m256d linear = _mm256_set1_pd(1.5957691216057308), cubic = _mm256_set1_pd(0.07135481627260025);
-    /* where s is 1, what is added to it is 0, but infinity times 0 would be NaN */
-    const __m256d t = _mm256_min_pd(_mm256_set1_pd(pieces->last), x);
-    __m256d b, c0, step, slope;
-    fastact_fetch_pair_float64(pieces, stored, &b, &c0);
-    const __m256d squares = _mm256_fmadd_pd(b, _mm256_add_pd(t, b), _mm256_mul_pd(t, t));
-    const __m256d further = _mm256_mul_pd(_mm256_sub_pd(t, b), _mm256_fmadd_pd(squares, cubic, linear));
-    fastact_logistic_step_float64(c0, further, &step, &slope);
-    return _mm256_fmadd_pd(x, c0, _mm256_mul_pd(t, _mm256_mul_pd(step, slope)));
 }
 
 #endif

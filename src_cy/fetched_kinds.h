@@ -30,14 +30,30 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_within)(FASTACT_OF(fetch
     return FASTACT_DO(min)(FASTACT_DO(set1)(pieces->last), FASTACT_OF(fetched_magnitude)(x));
 }
 
+/* x, not beyond the last interval; NaN stays. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_below)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    return FASTACT_DO(min)(FASTACT_DO(set1)(pieces->last), x);
+}
+
+/* Nor before the first one. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_between)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
+{
+    return FASTACT_DO(max)(FASTACT_DO(set1)(pieces->first), FASTACT_OF(fetched_below)(pieces, x));
+}
+
+/* -|x|. */
+FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_folded)(FASTACT_LANES x)
+{
+    return FASTACT_DO(or)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), x);
+}
+
 /* What the indices are of: within the intervals for NaN, too, because min and max give their second operand then. */
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_argument)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
 {
-    const FASTACT_LANES last = FASTACT_DO(set1)(pieces->last);
-    if (pieces->is_folded)
-        return FASTACT_DO(max)(
-            FASTACT_DO(or)(FASTACT_DO(set1)((FASTACT_NUMBER)-0.0), x), FASTACT_DO(set1)(pieces->first));
-    if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), FASTACT_DO(set1)(pieces->first));
+    const FASTACT_LANES first = FASTACT_DO(set1)(pieces->first), last = FASTACT_DO(set1)(pieces->last);
+    if (pieces->is_folded) return FASTACT_DO(max)(FASTACT_OF(fetched_folded)(x), first);
+    if (pieces->is_signed) return FASTACT_DO(max)(FASTACT_DO(min)(x, last), first);
     return FASTACT_DO(min)(FASTACT_OF(fetched_magnitude)(x), last);
 }
 
@@ -119,59 +135,13 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gradient)(
     return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(sub)(FASTACT_DO(set1)(1), below));
 }
 
-/* x, not beyond the last interval; NaN stays. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_below)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
-{
-    return FASTACT_DO(min)(FASTACT_DO(set1)(pieces->last), x);
-}
-
-/* Nor before the first one. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_between)(FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x)
-{
-    return FASTACT_DO(max)(FASTACT_DO(set1)(pieces->first), FASTACT_OF(fetched_below)(pieces, x));
-}
-
-/* f(x) = tanh(x). */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_tanh)(
-    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
-{
-    FASTACT_LANES b, c0, step, slope;
-    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
-    FASTACT_OF(tanh_step)(c0, FASTACT_DO(sub)(FASTACT_OF(fetched_between)(pieces, x), b), &step, &slope);
-    return FASTACT_DO(fmadd)(step, slope, c0);
-}
-
-/* f(x) = s(x), the logistic function; what is below the first interval is outside. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_logistic)(
-    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
-{
-    FASTACT_LANES b, c0, step, slope;
-    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
-    FASTACT_OF(logistic_step)(c0, FASTACT_DO(sub)(FASTACT_OF(fetched_below)(pieces, x), b), &step, &slope);
-    return FASTACT_DO(fmadd)(step, slope, c0);
-}
-
-/* f(x) = x s(x).  Where s is 1, what is added to it is 0, but infinity times 0 would be NaN. */
-FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_logistic_gate)(
-    FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
-{
-    FASTACT_LANES b, c0, step, slope;
-    const FASTACT_LANES t = FASTACT_OF(fetched_below)(pieces, x);
-    FASTACT_OF(fetch_pair)(pieces, stored, &b, &c0);
-    FASTACT_OF(logistic_step)(c0, FASTACT_DO(sub)(t, b), &step, &slope);
-    return FASTACT_DO(fmadd)(x, c0, FASTACT_DO(mul)(t, FASTACT_DO(mul)(step, slope)));
-}
-
 /* All bits set where a number is outside. */
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_is_outside)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, enum fastact_ends ends)
 {
     const FASTACT_LANES a = FASTACT_OF(fetched_magnitude)(x);
     if (ends == FASTACT_NOWHERE) return FASTACT_DO(setzero)();
-    if (ends == FASTACT_BELOW) {
-        const FASTACT_NUMBER first = pieces->is_signed ? pieces->first : -pieces->last;
-        return FASTACT_DO(cmp)(x, FASTACT_DO(set1)(first), _CMP_LT_OQ);
-    }
+    if (ends == FASTACT_BELOW) return FASTACT_DO(cmp)(x, FASTACT_DO(set1)(pieces->first), _CMP_LT_OQ);
     const FASTACT_LANES beyond = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->last), _CMP_GT_OQ);
     if (pieces->least == 0) return beyond;
     const FASTACT_LANES near = FASTACT_DO(cmp)(a, FASTACT_DO(set1)(pieces->least), _CMP_LT_OQ);

@@ -2827,8 +2827,8 @@ static const struct fastact_fetched_float32 fastact_logistic_fetched_float32 = {
     .row_numbers = 2,
     .rows = (const char *)fastact_logistic_fetched_float32_rows + 12288,
     .linear = 64.0f,
-    .last = 20.0f,
     .first = -24.0f,
+    .last = 20.0f,
 };
 FASTACT_FETCHED_FORWARD_FLOAT32(sigmoid_forward, logistic, logistic, FASTACT_BELOW)
 FASTACT_FETCHED_FORWARD_FLOAT32(silu_forward, logistic, logistic_gate, FASTACT_BELOW)
@@ -6812,8 +6812,8 @@ static const struct fastact_fetched_float64 fastact_logistic_fetched_float64 = {
     .count = 3969,
     .rows = (const char *)fastact_logistic_fetched_float64_rows + 24576,
     .linear = 64.0,
-    .last = 38.0,
     .first = -24.0,
+    .last = 38.0,
     .quadratic = 0.0,
     .cubic = 0.0,
 };
@@ -7696,6 +7696,7 @@ static const struct fastact_fetched_float32 fastact_normal_fetched_float32 = {
     .row_numbers = 4,
     .rows = (const char *)fastact_normal_fetched_float32_rows + 0,
     .linear = 128.0f,
+    .first = -6.75f,
     .last = 6.75f,
     .step = 7.4505806e-09f,
 };
@@ -8710,6 +8711,7 @@ static const struct fastact_fetched_float64 fastact_normal_fetched_float64 = {
     .count = 200,
     .rows = (const char *)fastact_normal_fetched_float64_rows + 0,
     .linear = 16.0,
+    .first = -6.75,
     .last = 6.75,
     .quadratic = 2.0,
     .cubic = 0.0,
@@ -9431,6 +9433,7 @@ static const struct fastact_fetched_float32 fastact_gelu_tanh_gate_fetched_float
     .row_numbers = 4,
     .rows = (const char *)fastact_gelu_tanh_gate_fetched_float32_rows + 0,
     .linear = 128.0f,
+    .first = -5.5f,
     .last = 5.5f,
     .step = 7.4505806e-09f,
 };
@@ -13549,8 +13552,8 @@ static const struct fastact_fetched_float64 fastact_gelu_tanh_logistic_fetched_f
     .count = 4104,
     .rows = (const char *)fastact_gelu_tanh_logistic_fetched_float64_rows + 25760,
     .linear = 104.0,
-    .last = 7.25,
     .first = -6.0,
+    .last = 7.25,
     .quadratic = 0.0,
     .cubic = 4.5625,
 };
@@ -14751,8 +14754,8 @@ static const struct fastact_fetched_float32 fastact_tanh_fetched_float32 = {
     .row_numbers = 2,
     .rows = (const char *)fastact_tanh_fetched_float32_rows + 4736,
     .linear = 64.0f,
-    .last = 9.25f,
     .first = -9.25f,
+    .last = 9.25f,
 };
 FASTACT_FETCHED_FORWARD_FLOAT32(tanh_forward, tanh, tanh, FASTACT_NOWHERE)
 
@@ -17262,8 +17265,8 @@ static const struct fastact_fetched_float64 fastact_tanh_fetched_float64 = {
     .count = 2497,
     .rows = (const char *)fastact_tanh_fetched_float64_rows + 19968,
     .linear = 64.0,
-    .last = 19.5,
     .first = -19.5,
+    .last = 19.5,
     .quadratic = 0.0,
     .cubic = 0.0,
 };
@@ -17793,8 +17796,8 @@ static const struct fastact_fetched_float32 fastact_mish_fetched_float32 = {
     .turn = 0,
     .rows = (const char *)fastact_mish_fetched_float32_rows + 4096,
     .linear = 32.0f,
-    .last = 8.0f,
     .first = -8.0f,
+    .last = 8.0f,
     .step = 2.98023224e-08f,
     .least = 8.07793567e-28f,
 };
@@ -19096,8 +19099,8 @@ static const struct fastact_fetched_float64 fastact_mish_fetched_float64 = {
     .turn = 0,
     .rows = (const char *)fastact_mish_fetched_float64_rows + 2048,
     .linear = 16.0,
-    .last = 8.0,
     .first = -8.0,
+    .last = 8.0,
     .quadratic = 0.0,
     .cubic = 0.0,
     .least = 1.1830521861667747e-271,
@@ -19467,6 +19470,7 @@ static const struct fastact_fetched_float32 fastact_logistic_slope_fetched_float
     .row_numbers = 4,
     .rows = (const char *)fastact_logistic_slope_fetched_float32_rows + 0,
     .linear = 32.0f,
+    .first = -11.0f,
     .last = 11.0f,
     .step = 2.98023224e-08f,
 };
@@ -19479,8 +19483,8 @@ static const struct fastact_fetched_float64 fastact_logistic_even_fetched_float6
     .count = 2561,
     .rows = (const char *)fastact_logistic_fetched_float64_rows + 24576,
     .linear = 64.0,
-    .last = 20.0,
     .first = -20.0,
+    .last = 20.0,
     .quadratic = 0.0,
     .cubic = 0.0,
 };
@@ -20009,6 +20013,7 @@ static const struct fastact_fetched_float32 fastact_tanh_slope_fetched_float32 =
     .row_numbers = 4,
     .rows = (const char *)fastact_tanh_slope_fetched_float32_rows + 0,
     .linear = 64.0f,
+    .first = -8.0f,
     .last = 8.0f,
     .step = 1.49011612e-08f,
 };
@@ -20021,8 +20026,8 @@ static const struct fastact_fetched_float64 fastact_tanh_even_fetched_float64 = 
     .count = 2561,
     .rows = (const char *)fastact_logistic_fetched_float64_rows + 24576,
     .linear = 128.0,
-    .last = 10.0,
     .first = -10.0,
+    .last = 10.0,
     .quadratic = 0.0,
     .cubic = 0.0,
 };
@@ -20407,6 +20412,7 @@ static const struct fastact_fetched_float32 fastact_silu_slope_fetched_float32 =
     .row_numbers = 4,
     .rows = (const char *)fastact_silu_slope_fetched_float32_rows + 0,
     .linear = 32.0f,
+    .first = -11.5f,
     .last = 11.5f,
     .step = 2.98023224e-08f,
     .zero = 1.27846456f,
@@ -21348,6 +21354,7 @@ static const struct fastact_fetched_float64 fastact_silu_slope_fetched_float64 =
     .count = 185,
     .rows = (const char *)fastact_silu_slope_fetched_float64_rows + 0,
     .linear = 16.0,
+    .first = -11.5,
     .last = 11.5,
     .quadratic = 0.0,
     .cubic = 0.0,
@@ -22231,6 +22238,7 @@ static const struct fastact_fetched_float32 fastact_gelu_slope_fetched_float32 =
     .row_numbers = 4,
     .rows = (const char *)fastact_gelu_slope_fetched_float32_rows + 0,
     .linear = 128.0f,
+    .first = -6.75f,
     .last = 6.75f,
     .step = 7.4505806e-09f,
     .zero = 0.751791537f,
@@ -23362,6 +23370,7 @@ static const struct fastact_fetched_float64 fastact_gelu_slope_fetched_float64 =
     .count = 223,
     .rows = (const char *)fastact_gelu_slope_fetched_float64_rows + 0,
     .linear = 16.0,
+    .first = -6.75,
     .last = 6.75,
     .quadratic = 2.5,
     .cubic = 0.0,
@@ -24117,6 +24126,7 @@ static const struct fastact_fetched_float32 fastact_gelu_tanh_slope_fetched_floa
     .row_numbers = 4,
     .rows = (const char *)fastact_gelu_tanh_slope_fetched_float32_rows + 0,
     .linear = 128.0f,
+    .first = -5.75f,
     .last = 5.75f,
     .step = 7.4505806e-09f,
     .zero = 0.752461433f,
@@ -25094,6 +25104,7 @@ static const struct fastact_fetched_float64 fastact_gelu_tanh_slope_fetched_floa
     .count = 192,
     .rows = (const char *)fastact_gelu_tanh_slope_fetched_float64_rows + 0,
     .linear = 16.0,
+    .first = -5.75,
     .last = 5.75,
     .quadratic = 3.0,
     .cubic = 0.0,
@@ -25625,8 +25636,8 @@ static const struct fastact_fetched_float32 fastact_softplus_fetched_float32 = {
     .row_numbers = 4,
     .rows = (const char *)fastact_softplus_fetched_float32_rows + 4096,
     .linear = 32.0f,
-    .last = 8.0f,
     .first = -8.0f,
+    .last = 8.0f,
     .step = 2.98023224e-08f,
 };
 FASTACT_FETCHED_FORWARD_FLOAT32(softplus_forward, softplus, rising, FASTACT_BEYOND)
@@ -26926,8 +26937,8 @@ static const struct fastact_fetched_float64 fastact_softplus_fetched_float64 = {
     .count = 257,
     .rows = (const char *)fastact_softplus_fetched_float64_rows + 2048,
     .linear = 16.0,
-    .last = 8.0,
     .first = -8.0,
+    .last = 8.0,
     .quadratic = 0.0,
     .cubic = 0.0,
 };
@@ -27968,8 +27979,8 @@ static const struct fastact_fetched_float32 fastact_mish_slope_fetched_float32 =
     .row_numbers = 4,
     .rows = (const char *)fastact_mish_slope_fetched_float32_rows + 8192,
     .linear = 64.0f,
-    .last = 8.0f,
     .first = -8.0f,
+    .last = 8.0f,
     .step = 1.49011612e-08f,
     .zero = -1.19243121f,
     .zero_rest = -3.04393755e-09f,
@@ -29271,8 +29282,8 @@ static const struct fastact_fetched_float64 fastact_mish_slope_fetched_float64 =
     .count = 257,
     .rows = (const char *)fastact_mish_slope_fetched_float64_rows + 2048,
     .linear = 16.0,
-    .last = 8.0,
     .first = -8.0,
+    .last = 8.0,
     .quadratic = 0.0,
     .cubic = 0.0,
     .zero = -1.1924312145154952,

@@ -44,10 +44,8 @@ SHARES, NEARLY = (SHARE, 0.3, 1.0, 4.0, 16.0, 64.0, 128.0), 0.02
 DEGREES = {"float32": 3, "float64": 8}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
-#: Kinds whose rows are b and c0.
-ADDING = {"tanh", "logistic", "logistic_gate", "logistic_slope", "tanh_slope", "gelu_tanh_gate"}
-#: b of the first intervals on either side of that of 0, where tanh(t) is least beside the length of an interval: as a
-#: share of its half, from the middle outwards.  So near to 0 what is added has the sign of c0.
+#: b of an odd function's first interval behind that of 0, where it is least beside the interval's length: as a share of
+#: the half, from the middle outwards.  So what is added has the sign of c0 nearly everywhere.
 LEAN = -0.5
 
 
@@ -112,6 +110,8 @@ class Table(NamedTuple):
     from_zero: bool = True
     #: b and c0 there, of what has an addition theorem.
     at_zero: tuple[float, float] | None = None
+    #: Of these: whether the rows of -t are those of t with the other sign.
+    is_odd: bool = False
     #: The table whose rows it has, at -|t|.
     rows: str = ""
     #: Whether 16 bits take the table of float32: most formulas are as fast in the precision that those need.
@@ -119,7 +119,8 @@ class Table(NamedTuple):
 
     @property
     def adds(self) -> bool:
-        return set(self.loops.values()) <= ADDING
+        """Whether its rows are b and c0."""
+        return self.at_zero is not None or self.rows != ""
 
     @property
     def turn(self) -> int | None:
@@ -168,7 +169,7 @@ TABLES = (
           (double("BELOW", 7.25, 104, cubic=4.5625, first=-6.0),), at_zero=(-(2.0**-60), 0.5)),
     table("tanh", {"tanh_forward": "tanh"},
           single("NOWHERE", 9.25, 64, first=-9.25), double("NOWHERE", 19.5, 64, first=-19.5),
-          why="tanh(t)", at_zero=(0.0, -0.0)),
+          why="tanh(t)", at_zero=(0.0, -0.0), is_odd=True),
     table("mish", {"mish_forward": "multiple"},
           single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
           least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False, narrow=True,
@@ -295,14 +296,13 @@ def double_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
 
 def pair_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     """b and c0, and c0's relative error."""
-    is_tanh = "tanh" in table.loops.values()
     if index == 0:
         return list(table.at_zero), 0.0  # type: ignore[arg-type]
-    if is_tanh and index < 0:
+    if table.is_odd and index < 0:
         numbers, error = pair_row(table, cut, -index)
         return [-n for n in numbers], error
     middle, half, series = expansion(table, cut, index)
-    lean = LEAN if is_tanh and index == 1 else 0.0
+    lean = LEAN if table.is_odd and index == 1 else 0.0
     for share in SHARES:
         spread = np.arange(-CANDIDATES, CANDIDATES + 1) / CANDIDATES * share + lean
         candidates = np.unique((float(middle) + float(half) * spread).astype(cut.number)).astype(np.float64)
@@ -352,9 +352,7 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
     """What a kind must know of the rows, and the kernels that it serves."""
     name = f"fastact_{table.name}_fetched_{cut.precision}"
     rows = f"fastact_{table.rows or table.name}_fetched_{cut.precision}_rows"
-    scalars = {"linear": cut.linear, "last": cut.last}
-    if cut.first is not None:
-        scalars["first"] = cut.first
+    scalars = {"linear": cut.linear, "first": -cut.last if cut.first is None else cut.first, "last": cut.last}
     if cut.precision == "float64":
         scalars |= {"quadratic": cut.quadratic, "cubic": cut.cubic}
     elif not table.adds:
