@@ -91,7 +91,7 @@ def module(tmp_path_factory):
     path = str(PACKAGE.parent)
     subprocess.run([sys.executable, "-m", "cython", "-3", "-I", path, str(source)], check=True, capture_output=True)
     built = folder / f"cimporting{sysconfig.get_config_var('EXT_SUFFIX')}"
-    command = [COMPILER, "-O1", "-fopenmp", "-shared", "-fPIC", "-I", sysconfig.get_paths()["include"]]
+    command = [COMPILER, "-O0", "-fopenmp", "-shared", "-fPIC", "-I", sysconfig.get_paths()["include"]]
     command += ["-I", fastact.get_include(), str(source.with_suffix(".c")), "-o", str(built)]
     subprocess.run(command, check=True, capture_output=True)
     spec = importlib.util.spec_from_file_location("cimporting", built)
