@@ -82,6 +82,15 @@ LOOKING_UP = {"avx512": "piecewise", "avx2": "fetched"}
 # takes so long that its halves leave one by one: 32 Mi numbers take up to 1.14 of the time, and those of 16 bits 1.1 to
 # 1.3, where float32 takes 0.73 to 1.0 (AMD Zen 3).
 STREAMING = {"avx512": ("float32", "float64", "float16", "bfloat16"), "avx2": ("float32",), "base": ()}
+# From how many operations on (lowering.operations) a kernel of 16 bits stands behind a table of all its results, or of
+# all slopes (src_cy/tabulated.h): forward, backward.  With AVX2 (Zen 3, while others use its caches, too) looking up
+# takes 0.6 ns in float16 and 0.45 in bfloat16, where gelu takes 0.95 and sigmoid 0.45 to 0.5; by a slope 0.7 and 0.5,
+# where gelu takes 1.05 and sigmoid 0.6.  With SSE2 converting float16 takes so long that even relu is faster looked up.
+TABULATED_FROM = {
+    "base": {"float16": (1, 24), "bfloat16": (24, 24)},
+    "avx2": {"float16": (35, 55), "bfloat16": (24, 24)},
+    "avx512": {},
+}
 GRANULE = 16  # of fastact.h, and of the kernels' own text
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 COMPILER_ADVICE = """
@@ -123,6 +132,7 @@ def render(level: str) -> str:
         streaming=STREAMING[level],
         fused=fused,
         passes=passes,
+        tabulated=tabulated(level),
         granules=GRANULES[level],
         strides={
             (loop.name, dtype): stride
@@ -139,6 +149,22 @@ def render(level: str) -> str:
             (loop.name, dtype): lowering.operations(loop, dtype) for loop in loops for dtype in ("float32", "float16")
         },
     )
+
+
+def tabulated(level: str) -> dict[tuple[str, str], tuple[float, ...]]:
+    """The parameters of each kernel that stands behind a table: with any others it computes."""
+    floors = lower_floors()
+    lowering = floors.lowering
+    found = {}
+    for row in floors.catalogue.ACTIVATIONS if IS_X86 else ():
+        for loop in lowering.loops_of(row):
+            is_of_x_alone = len(loop.formulas) == 1 and len(loop.arrays) == 1 + loop.chained
+            for dtype, least in TABULATED_FROM[level].items():
+                is_worth_it = lowering.operations(loop, dtype) >= least[loop.chained]
+                # a weight for all has no default
+                if is_of_x_alone and is_worth_it and len(loop.scalars) == len(row.scalars):
+                    found[loop.name, dtype] = tuple(parameter.default for parameter in row.scalars)
+    return found
 
 
 def passes(loop: Any, level: str, dtype: str) -> list[tuple[str, int]]:
@@ -168,6 +194,7 @@ def extensions() -> list[Extension]:
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h", "src_cy/sums.h"),
+                "src_cy/tabulated.h",
                 *("src_cy/outside.h", "src_cy/piecewise_arithmetic.h", "src_cy/fetched_additions.h"),
                 *(
                     f"src_cy/{way}{part}.h"

@@ -8,7 +8,6 @@
 #define FASTACT_FETCHED_LOOPS_H
 
 #include "fetched.h"
-#include "halves.h"
 
 /* A block's indices take 1 KiB, or 2.  Blocks of 64 to 1024 numbers take the same time. */
 enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
@@ -16,20 +15,15 @@ enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
 #define FASTACT_SINGLE(operation) _mm256_##operation##_ps
 #define FASTACT_DOUBLE(operation) _mm256_##operation##_pd
 
-/* Where the numbers of a block stand, in the order in which they are computed: for bfloat16 halves.h unpacks those of a
-   granule with even places first. */
-FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_as_it_is(ptrdiff_t k) { return k; }
-FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_of_bfloat16(ptrdiff_t k) { return (k & -16) + (k & 7) * 2 + (k & 8) / 8; }
-
-/* Of a block of numbers, ``given`` in the order and the type in which they are computed.  Which numbers are outside is
-   written down first, in bits.  Of 64 bits the first two that are set are taken without asking whether they are there:
-   where 1 % of the numbers is outside, the CPU answers half of such questions wrongly, at twenty cycles. */
-#define FASTACT_FETCHED_SET_ASIDE(dtype, number, computed, computed_number, width, operation, place_of)                \
+/* Of a block of numbers ``second``: which are outside is written down first, in bits.  Of 64 bits the first two that are
+   set are taken without asking whether they are there: where 1 % of the numbers is outside, the CPU answers half of such
+   questions wrongly, at twenty cycles. */
+#define FASTACT_FETCHED_SET_ASIDE(dtype, number, width, operation)                                                     \
     FASTACT_FETCHED_INLINE void fastact_fetched_take_##dtype(struct fastact_outside_##number *outside,                 \
         const number *first, const number *second, ptrdiff_t place, ptrdiff_t start, ptrdiff_t end, uint64_t *which)   \
     {                                                                                                                  \
         const uint64_t bits = *which;                                                                                  \
-        const ptrdiff_t here = place_of(start + __builtin_ctzll(bits | (uint64_t)1 << (end - 1)));                     \
+        const ptrdiff_t here = start + __builtin_ctzll(bits | (uint64_t)1 << (end - 1));                               \
         outside->numbers[0][outside->count] = first[here];                                                             \
         outside->numbers[1][outside->count] = second[here];                                                            \
         outside->places[outside->count] = (int)(place + here);                                                         \
@@ -37,10 +31,9 @@ FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_of_bfloat16(ptrdiff_t k) { return
         *which = bits & (bits - 1);                                                                                    \
     }                                                                                                                  \
     static __attribute__((noinline)) void fastact_fetched_set_aside_##dtype(                                           \
-        fastact_fetched_pieces_##computed pieces, enum fastact_ends ends, const computed_number *given,                \
-        const number *first, const number *second, ptrdiff_t place, ptrdiff_t block,                                   \
-        struct fastact_outside_##number *outside, number *chunk, fastact_formula_##number formula,                     \
-        const computed_number *params)                                                                                 \
+        fastact_fetched_pieces_##dtype pieces, enum fastact_ends ends, const number *first, const number *second,      \
+        ptrdiff_t place, ptrdiff_t block, struct fastact_outside_##number *outside, number *chunk,                     \
+        fastact_formula_##number formula, const number *params)                                                        \
     {                                                                                                                  \
         fastact_make_room_##number(outside, chunk, formula, params);                                                   \
         for (ptrdiff_t start = 0; start < block; start += 64) {                                                        \
@@ -48,7 +41,7 @@ FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_of_bfloat16(ptrdiff_t k) { return
             uint64_t which = 0;                                                                                        \
             for (ptrdiff_t k = 0; k < end; k += width) {                                                               \
                 const unsigned beyond = (unsigned)operation(movemask)(                                                 \
-                    fastact_fetched_is_outside_##computed(pieces, operation(loadu)(given + start + k), ends));         \
+                    fastact_fetched_is_outside_##dtype(pieces, operation(loadu)(second + start + k), ends));           \
                 which |= (uint64_t)beyond << k;                                                                        \
             }                                                                                                          \
             fastact_fetched_take_##dtype(outside, first, second, place, start, end, &which);                           \
@@ -57,18 +50,16 @@ FASTACT_FETCHED_INLINE ptrdiff_t fastact_place_of_bfloat16(ptrdiff_t k) { return
                 fastact_fetched_take_##dtype(outside, first, second, place, start, end, &which);                       \
         }                                                                                                              \
     }
-FASTACT_FETCHED_SET_ASIDE(float32, float, float32, float, 8, FASTACT_SINGLE, fastact_place_as_it_is)
-FASTACT_FETCHED_SET_ASIDE(float64, double, float64, double, 4, FASTACT_DOUBLE, fastact_place_as_it_is)
-FASTACT_FETCHED_SET_ASIDE(float16, uint16_t, float32, float, 8, FASTACT_SINGLE, fastact_place_as_it_is)
-FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE, fastact_place_of_bfloat16)
+FASTACT_FETCHED_SET_ASIDE(float32, float, 8, FASTACT_SINGLE)
+FASTACT_FETCHED_SET_ASIDE(float64, double, 4, FASTACT_DOUBLE)
 
 /* Results of a block; ``place`` is where it begins in its chunk. */
-#define FASTACT_FETCHED_NUMBERS(dtype, number, width, operation, size, parameter)                                      \
+#define FASTACT_FETCHED_NUMBERS(dtype, number, width, operation, size)                                                 \
     FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
         fastact_fetched_pieces_##dtype pieces, fastact_fetched_value_##dtype value, enum fastact_ends ends,            \
         int is_chained, int streams, const number *grad, const number *x, number *out, ptrdiff_t place,                \
         ptrdiff_t block, struct fastact_outside_##number *outside, fastact_formula_##number formula,                   \
-        const parameter *params)                                                                                       \
+        const number *params)                                                                                          \
     {                                                                                                                  \
         char stored[size * FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                        \
         struct fastact_fetched_extremes_##dtype extremes = fastact_fetched_no_extremes_##dtype();                      \
@@ -81,7 +72,7 @@ FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE,
         }                                                                                                              \
         if (__builtin_expect(fastact_fetched_reaches_outside_##dtype(pieces, ends, &extremes), 0))                     \
             fastact_fetched_set_aside_##dtype(                                                                         \
-                pieces, ends, x, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);       \
+                pieces, ends, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);          \
         _Pragma("GCC unroll 2") for (ptrdiff_t k = 0; k < block; k += width)                                           \
         {                                                                                                              \
             fastact_fetched_lanes_##dtype result = value(pieces, operation(loadu)(x + k), stored + size * k);          \
@@ -90,56 +81,15 @@ FASTACT_FETCHED_SET_ASIDE(bfloat16, uint16_t, float32, float, 8, FASTACT_SINGLE,
             else operation(storeu)(out + k, result);                                                                   \
         }                                                                                                              \
     }
-FASTACT_FETCHED_NUMBERS(float32, float, 8, FASTACT_SINGLE, 4, float)
-FASTACT_FETCHED_NUMBERS(float64, double, 4, FASTACT_DOUBLE, 8, double)
-
-/* The same in 16 bits, by the table of float32. */
-#define FASTACT_FETCHED_HALVES(dtype)                                                                                  \
-    FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
-        fastact_fetched_pieces_float32 pieces, fastact_fetched_value_float32 value, enum fastact_ends ends,            \
-        int is_chained, int streams, const uint16_t *grad, const uint16_t *x, uint16_t *out, ptrdiff_t place,          \
-        ptrdiff_t block, struct fastact_outside_uint16_t *outside, fastact_formula_uint16_t formula,                   \
-        const float *params)                                                                                           \
-    {                                                                                                                  \
-        char stored[4 * FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                           \
-        float given[FASTACT_FETCHED_BLOCK] __attribute__((aligned(64)));                                               \
-        struct fastact_fetched_extremes_float32 extremes = fastact_fetched_no_extremes_float32();                      \
-        for (ptrdiff_t k = 0; k < block; k += 16) {                                                                    \
-            fastact_unpack_##dtype(x + k, given + k);                                                                  \
-            _Pragma("GCC unroll 2") for (ptrdiff_t here = k; here < k + 16; here += 8)                                 \
-            {                                                                                                          \
-                const __m256 number = _mm256_load_ps(given + here);                                                    \
-                fastact_fetched_widen_extremes_float32(pieces, ends, number, &extremes);                               \
-                _mm256_store_si256((__m256i *)(stored + 4 * here),                                                     \
-                    fastact_indices_float32(pieces, fastact_fetched_argument_float32(pieces, number)));                \
-            }                                                                                                          \
-        }                                                                                                              \
-        if (__builtin_expect(fastact_fetched_reaches_outside_float32(pieces, ends, &extremes), 0))                     \
-            fastact_fetched_set_aside_##dtype(                                                                         \
-                pieces, ends, given, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);   \
-        for (ptrdiff_t k = 0; k < block; k += 16) {                                                                    \
-            float result[16] __attribute__((aligned(32))), factor[16] __attribute__((aligned(32)));                    \
-            uint16_t packed[16] __attribute__((aligned(32)));                                                          \
-            if (is_chained) fastact_unpack_##dtype(grad + k, factor);                                                  \
-            _Pragma("GCC unroll 2") for (ptrdiff_t j = 0; j < 16; j += 8)                                              \
-            {                                                                                                          \
-                __m256 found = value(pieces, _mm256_load_ps(given + k + j), stored + 4 * (k + j));                     \
-                if (is_chained) found = _mm256_mul_ps(_mm256_load_ps(factor + j), found);                              \
-                _mm256_store_ps(result + j, found);                                                                    \
-            }                                                                                                          \
-            fastact_pack_##dtype(result, streams ? packed : out + k);                                                  \
-            if (streams) _mm256_stream_si256((__m256i *)(out + k), _mm256_load_si256((const __m256i *)packed));        \
-        }                                                                                                              \
-    }
-FASTACT_FETCHED_HALVES(float16)
-FASTACT_FETCHED_HALVES(bfloat16)
+FASTACT_FETCHED_NUMBERS(float32, float, 8, FASTACT_SINGLE, 4)
+FASTACT_FETCHED_NUMBERS(float64, double, 4, FASTACT_DOUBLE, 8)
 
 /* The count is a multiple of 16. */
-#define FASTACT_FETCHED_LOOP(dtype, number, computed, parameter)                                                       \
+#define FASTACT_FETCHED_LOOP(dtype, number)                                                                            \
     FASTACT_FETCHED_INLINE void fastact_fetched_loop_##dtype(                                                          \
-        fastact_fetched_pieces_##computed pieces, fastact_fetched_value_##computed value, enum fastact_ends ends,      \
+        fastact_fetched_pieces_##dtype pieces, fastact_fetched_value_##dtype value, enum fastact_ends ends,            \
         int is_chained, int streams, const number *grad, const number *x, number *out, ptrdiff_t count,                \
-        fastact_formula_##number formula, const parameter *params)                                                     \
+        fastact_formula_##number formula, const number *params)                                                        \
     {                                                                                                                  \
         struct fastact_outside_##number outside;                                                                       \
         outside.count = outside.put_into_place = 0;                                                                    \
@@ -158,37 +108,25 @@ FASTACT_FETCHED_HALVES(bfloat16)
                 fastact_put_into_place_##number(&outside, out + start, formula, params);                               \
         }                                                                                                              \
     }
-FASTACT_FETCHED_LOOP(float32, float, float32, float)
-FASTACT_FETCHED_LOOP(float64, double, float64, double)
-FASTACT_FETCHED_LOOP(float16, uint16_t, float32, float)
-FASTACT_FETCHED_LOOP(bfloat16, uint16_t, float32, float)
+FASTACT_FETCHED_LOOP(float32, float)
+FASTACT_FETCHED_LOOP(float64, double)
 
 /* --- kernels, but for the formula's, for each dtype --------------------------------------------------------------- */
 
 /* Of a loop, the table, the kind and the ends.  The result of a backward is multiplied by its first input. */
 #define FASTACT_FETCHED_FORWARD_FLOAT32(loop, table, kind, ends)                                                       \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, float32, float, 0, NULL, inputs[0])
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, 0, NULL, inputs[0])
 #define FASTACT_FETCHED_FORWARD_FLOAT64(loop, table, kind, ends)                                                       \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, float64, double, 0, NULL, inputs[0])
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, 0, NULL, inputs[0])
 #define FASTACT_FETCHED_BACKWARD_FLOAT32(loop, table, kind, ends)                                                      \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, float32, float, 1, inputs[0], inputs[1])
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float32, float, 1, inputs[0], inputs[1])
 #define FASTACT_FETCHED_BACKWARD_FLOAT64(loop, table, kind, ends)                                                      \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, float64, double, 1, inputs[0], inputs[1])
-#define FASTACT_FETCHED_FORWARD_NARROW(loop, table, kind, ends)                                                        \
-    FASTACT_FETCHED_16_BITS(loop, table, kind, ends, 0, NULL, inputs[0])
-#define FASTACT_FETCHED_BACKWARD_NARROW(loop, table, kind, ends)                                                       \
-    FASTACT_FETCHED_16_BITS(loop, table, kind, ends, 1, inputs[0], inputs[1])
-/* What is below the last interval is nothing but zero in float16. */
-#define FASTACT_FETCHED_FLOAT16_ENDS(ends) ((ends) == FASTACT_BELOW ? FASTACT_NOWHERE : (ends))
-#define FASTACT_FETCHED_16_BITS(loop, table, kind, ends, is_chained, grad, x)                                          \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, FASTACT_FETCHED_FLOAT16_ENDS(ends), float16, uint16_t, float32, float,   \
-        is_chained, grad, x)                                                                                           \
-    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, bfloat16, uint16_t, float32, float, is_chained, grad, x)
-#define FASTACT_FETCHED_KERNEL(loop, table, kind, ends, dtype, number, computed, parameter, is_chained, grad, x)       \
+    FASTACT_FETCHED_KERNEL(loop, table, kind, ends, float64, double, 1, inputs[0], inputs[1])
+#define FASTACT_FETCHED_KERNEL(loop, table, kind, ends, dtype, number, is_chained, grad, x)                            \
     FASTACT_FETCHED_INLINE void fastact_fetched_##loop##_##dtype(const number **inputs, number **outputs,              \
-        ptrdiff_t count, const parameter *params, fastact_formula_##number formula, int streams)                       \
+        ptrdiff_t count, const number *params, fastact_formula_##number formula, int streams)                          \
     {                                                                                                                  \
-        fastact_fetched_loop_##dtype(&fastact_##table##_fetched_##computed, fastact_fetched_##kind##_##computed, ends, \
+        fastact_fetched_loop_##dtype(&fastact_##table##_fetched_##dtype, fastact_fetched_##kind##_##dtype, ends,       \
             is_chained, streams, grad, x, outputs[0], count, formula, params);                                         \
     }
 

@@ -17802,7 +17802,6 @@ static const struct fastact_fetched_float32 fastact_mish_fetched_float32 = {
     .least = 8.07793567e-28f,
 };
 FASTACT_FETCHED_FORWARD_FLOAT32(mish_forward, mish, multiple, FASTACT_BEYOND)
-FASTACT_FETCHED_FORWARD_NARROW(mish_forward, mish, multiple, FASTACT_BEYOND)
 
 /* tanh(log(1 + exp(t))), less 1 from 0 on; largest error of a fit 0.005 units in the last place */
 static const double fastact_mish_fetched_float64_rows[] __attribute__((aligned(64))) = {
@@ -24133,7 +24132,6 @@ static const struct fastact_fetched_float32 fastact_gelu_tanh_slope_fetched_floa
     .zero_rest = -1.13396279e-08f,
 };
 FASTACT_FETCHED_BACKWARD_FLOAT32(gelu_tanh_backward, gelu_tanh_slope, gradient, FASTACT_BELOW)
-FASTACT_FETCHED_BACKWARD_NARROW(gelu_tanh_backward, gelu_tanh_slope, gradient, FASTACT_BELOW)
 
 /* gelu_tanh'(-t), its zero divided out; largest error of a fit 0.041 units in the last place */
 static const double fastact_gelu_tanh_slope_fetched_float64_rows[] __attribute__((aligned(64))) = {
@@ -25641,7 +25639,6 @@ static const struct fastact_fetched_float32 fastact_softplus_fetched_float32 = {
     .step = 2.98023224e-08f,
 };
 FASTACT_FETCHED_FORWARD_FLOAT32(softplus_forward, softplus, rising, FASTACT_BEYOND)
-FASTACT_FETCHED_FORWARD_NARROW(softplus_forward, softplus, rising, FASTACT_BEYOND)
 
 /* log(1 + exp(t)); largest error of a fit 0.308 units in the last place */
 static const double fastact_softplus_fetched_float64_rows[] __attribute__((aligned(64))) = {
@@ -27986,7 +27983,6 @@ static const struct fastact_fetched_float32 fastact_mish_slope_fetched_float32 =
     .zero_rest = -3.04393755e-09f,
 };
 FASTACT_FETCHED_BACKWARD_FLOAT32(mish_backward, mish_slope, through_zero, FASTACT_BEYOND)
-FASTACT_FETCHED_BACKWARD_NARROW(mish_backward, mish_slope, through_zero, FASTACT_BEYOND)
 
 /* mish'(t), its zero divided out; largest error of a fit 0.008 units in the last place */
 static const double fastact_mish_slope_fetched_float64_rows[] __attribute__((aligned(64))) = {

@@ -314,6 +314,14 @@ static inline void fastact_cut_float16(const float *numbers, uint16_t *halves)
     fastact_narrow_granule_float16(numbers, halves);
 }
 
+/* Which number of a granule stands at a place of what is unpacked. */
+static inline ptrdiff_t fastact_unpacked_place_float16(ptrdiff_t place) { return place; }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+static inline ptrdiff_t fastact_unpacked_place_bfloat16(ptrdiff_t place) { return (place & 7) * 2 + place / 8; }
+#else
+static inline ptrdiff_t fastact_unpacked_place_bfloat16(ptrdiff_t place) { return place; }
+#endif
+
 #define FASTACT_UNPACK_PAIR(type)                                                                                      \
     static inline void fastact_unpack_pair_##type(const uint16_t *halves, float *first, float *second)                \
     {                                                                                                                 \

@@ -4,7 +4,8 @@ import ctypes
 
 import numpy as np
 
-CTYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double}
+#: What a kernel's parameters are.  Numbers of 16 bits are handed over as their bits.
+CTYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "uint16": ctypes.c_float}
 
 
 def call_address(address, dtype, arrays, outputs, params, *, in_place=False):

@@ -543,6 +543,11 @@ def test_saving_a_sweep_of_some_targets_leaves_what_was_measured_of_others_on_as
     (record,) = certificate.save(path, [{**quick, "stride": 1, "points": 1 << 32}])["records"]
     assert record["targets"]["base"] == figures
     assert record["targets"]["avx512"] == {**figures, "ulp": 0.75, "date": "2002-02-02", "kernels": "new"}
+    both = {**quick, "targets": {name: figures for name in ("base", "avx512")}, "differences": {"base avx512": 3}}
+    (record,) = certificate.save(path, [both])["records"]
+    assert record["differences"] == {}
+    (record,) = certificate.save(path, [{**both, "stride": 1, "points": 1 << 32}])["records"]
+    assert record["differences"] == {"base avx512": 3}
     # all targets anew, or more numbers: nothing of the former stays
     for former, newer in ((dense, {**quick, "targets": dense["targets"]}), ({**dense, "stride": 9000}, quick)):
         certificate.save(path, [former])

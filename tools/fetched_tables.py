@@ -114,8 +114,6 @@ class Table(NamedTuple):
     is_odd: bool = False
     #: The table whose rows it has, at -|t|.
     rows: str = ""
-    #: Whether 16 bits take the table of float32: most formulas are as fast in the precision that those need.
-    narrow: bool = False
 
     @property
     def adds(self) -> bool:
@@ -172,7 +170,7 @@ TABLES = (
           why="tanh(t)", at_zero=(0.0, -0.0), is_odd=True),
     table("mish", {"mish_forward": "multiple"},
           single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
-          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False, narrow=True,
+          least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
           why="tanh(log(1 + exp(t))), less 1 from 0 on"),
     table("logistic_slope", {"sigmoid_backward": "even"}, single("BEYOND", 11.0, 32)),
     Table("logistic_even", "exp(t) / (1 + exp(t))**2", logistic, {"sigmoid_backward": "logistic_slope"},
@@ -185,12 +183,12 @@ TABLES = (
     table("gelu_slope", {"gelu_backward": "gradient"},
           single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.5), from_zero=False),
     table("gelu_tanh_slope", {"gelu_tanh_backward": "gradient"},
-          single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False, narrow=True),
+          single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False),
     table("softplus", {"softplus_forward": "rising"},
-          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0), narrow=True),
+          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0)),
     table("mish_slope", {"mish_backward": "through_zero"},
           single("BEYOND", 8.0, 64, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
-          from_zero=False, narrow=True),
+          from_zero=False),
 )  # fmt: skip
 
 
@@ -380,9 +378,8 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
     lines += ["};"]
     for loop, kind in table.loops.items():
-        for precision in [cut.precision, *(["narrow"] if table.narrow and cut.precision == "float32" else [])]:
-            macro = "_".join([loop.rsplit("_", 1)[1], precision]).upper()
-            lines.append(f"FASTACT_FETCHED_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
+        macro = "_".join([loop.rsplit("_", 1)[1], cut.precision]).upper()
+        lines.append(f"FASTACT_FETCHED_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
     return "\n".join([*lines, ""])
 
 

@@ -118,7 +118,8 @@ def streaming_kernels_of(level: str | None = None) -> dict[tuple[str, str], int]
 
 def formulas_of(level: str | None = None) -> dict[tuple[str, str], int]:
     """All addresses, likewise, of kernels that compute formulas: what others are compared with that look up."""
-    return {**kernels_of(level), **_told(_module_of(level), "formulas")}
+    module = _module_of(level)
+    return {**kernels_of(level), **_told(module, "computing"), **_told(module, "formulas")}
 
 
 def conversions() -> dict[str, tuple[int, int]]:

@@ -108,6 +108,5 @@ PIECEWISE = {
     ("avx512", "narrow"): (softplus, softplus_gradient),
     ("avx512", "float64"): (softplus,),
     ("avx2", "float32"): (softplus, softplus_gradient),
-    ("avx2", "narrow"): (softplus,),
     ("avx2", "float64"): (softplus, softplus_gradient),
 }

@@ -267,6 +267,5 @@ PIECEWISE = {
     ("avx512", "narrow"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
     ("avx512", "float64"): (gelu, gelu_gradient, gelu_tanh_gradient),
     ("avx2", "float32"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
-    ("avx2", "narrow"): (gelu_tanh_gradient,),
     ("avx2", "float64"): (gelu, gelu_gradient, gelu_tanh, gelu_tanh_gradient),
 }

@@ -320,6 +320,5 @@ PIECEWISE = {
     ("avx512", "narrow"): (sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient, mish, mish_gradient),
     ("avx512", "float64"): (silu_gradient, mish, mish_gradient),
     ("avx2", "float32"): (sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient, mish, mish_gradient),
-    ("avx2", "narrow"): (mish, mish_gradient),
     ("avx2", "float64"): (sigmoid, sigmoid_gradient, tanh, tanh_gradient, silu, silu_gradient, mish, mish_gradient),
 }

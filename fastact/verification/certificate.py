@@ -235,6 +235,8 @@ def _beside(before: dict[str, Any] | None, record: dict[str, Any]) -> dict[str, 
     targets = {name: {**figures, **own} for name, figures in record["targets"].items()}
     failures = [line for line in before["failures"] if not set(line.split(":")[0].split()) & set(targets)]
     differences = {pair: steps for pair, steps in before["differences"].items() if not set(pair.split()) & set(targets)}
+    if record["points"] >= before["points"]:  # of fewer numbers they might be too small
+        differences.update(record["differences"])
     return {
         **before,
         "targets": {**before["targets"], **targets},
