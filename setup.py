@@ -8,6 +8,7 @@ time with code that changes the floating-point mode of the whole process.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -93,6 +94,7 @@ TABULATED_FROM = {
 }
 GRANULE = 16  # of fastact.h, and of the kernels' own text
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+LEVELS = INSTRUCTION_SETS if IS_X86 else {"base": NO_EARLY_UNROLLING}
 COMPILER_ADVICE = """
 fastact could not be compiled: it needs a C compiler and Python's headers.
     Debian, Ubuntu:  sudo apt-get install gcc python3-dev
@@ -112,7 +114,7 @@ def lower_floors():
     return types.SimpleNamespace(catalogue=catalogue, declarations=declarations, lowering=lowering)
 
 
-def render(level: str) -> str:
+def render(level: str) -> None:
     """Write the kernels of one instruction set as Cython; the module name must differ for each."""
     floors = lower_floors()
     lowering = floors.lowering
@@ -123,7 +125,7 @@ def render(level: str) -> str:
     for loop in loops:
         for dtype in ("float32", "float64", *lowering.HALVES):
             needed.setdefault(loop.precision(dtype, fused), []).extend(loop.formulas)
-    return rendered(
+    write_rendered(
         "kernels",
         level,
         loops=loops,
@@ -174,23 +176,22 @@ def passes(loop: Any, level: str, dtype: str) -> list[tuple[str, int]]:
     return [*paced, ("", GRANULE)]
 
 
-def rendered(template: str, name: str | None = None, **values: object) -> str:
-    """Path of the Cython file made from a template; it is left alone if it has not changed, as its date counts."""
+def write_rendered(template: str, name: str, **values: object) -> None:
+    """The Cython file made from a template; it is left alone if it has not changed, as its date counts."""
     source = ROOT / "src_cy" / f"{template}.pyx.in"
     text = Tempita.Template(source.read_text(), name=source.name).substitute(values)
-    target = RENDERED / f"{name or template}.pyx"
+    target = RENDERED / f"{name}.pyx"
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() or target.read_text() != text:
         target.write_text(text)
-    return str(target)
 
 
 def extensions() -> list[Extension]:
-    levels = INSTRUCTION_SETS if IS_X86 else {"base": NO_EARLY_UNROLLING}
+    """What is built, from files some of which are rendered when that begins."""
     kernels = [
         Extension(
             f"fastact._kernels.{level}",
-            [render(level)],
+            [str(RENDERED / f"{level}.pyx")],
             include_dirs=["src_cy", "fastact/include"],
             depends=[
                 *("setup.py", "src_cy/beats.json", "src_cy/cpu.h", "src_cy/halves.h", "src_cy/sums.h"),
@@ -207,7 +208,7 @@ def extensions() -> list[Extension]:
             define_macros=[("CYTHON_INLINE", "inline __attribute__((always_inline))")],
             extra_compile_args=KERNEL_FLAGS + LINES_ONLY + SCHEDULING + flags,
         )
-        for level, flags in levels.items()
+        for level, flags in LEVELS.items()
     ]
     core = Extension(
         "fastact._core",
@@ -223,7 +224,7 @@ def extensions() -> list[Extension]:
     )
     embedding = Extension(
         "fastact._embedding",
-        [rendered("embedding", functions=lower_floors().declarations.c_functions())],
+        [str(RENDERED / "embedding.pyx")],
         include_dirs=["fastact/include"],
         depends=["setup.py", "fastact/include/fastact.h"],
         extra_compile_args=KERNEL_FLAGS[:-1] + LINES_ONLY,
@@ -233,6 +234,7 @@ def extensions() -> list[Extension]:
 
 class BuildExtensions(build_ext):
     def build_extensions(self) -> None:
+        self.translate()
         self.without_fast_math()
         core = next(e for e in self.extensions if e.name == "fastact._core")
         if os.environ.get("FASTACT_NO_THREADS") == "1":
@@ -247,6 +249,22 @@ class BuildExtensions(build_ext):
             print(COMPILER_ADVICE, file=sys.stderr)
             raise
 
+    def translate(self) -> None:
+        """Templates to Cython, and Cython to C.
+
+        Here, and not where the extensions are named: pip and build run this file three times for what it says about the
+        package before they run it to build, and this takes 15 s.
+        """
+        for level in LEVELS:
+            render(level)
+        write_rendered("embedding", "embedding", functions=lower_floors().declarations.c_functions())
+        # in processes, where that does not run this file again in each of them
+        processes = os.cpu_count() if multiprocessing.get_start_method() == "fork" else None
+        translated = cythonize(self.extensions, nthreads=processes, language_level=3, build_dir="build/cython")
+        made = {extension.name: extension for extension in translated}
+        for extension in self.extensions:
+            extension.sources, extension.depends = made[extension.name].sources, made[extension.name].depends
+
     def without_fast_math(self) -> None:
         """Take value-changing flags of the environment out of the compile and link commands."""
         forbidden = re.compile(r"-Ofast|-ffast-math|-funsafe-math-optimizations")
@@ -258,7 +276,7 @@ class BuildExtensions(build_ext):
 
 
 setup(
-    ext_modules=cythonize(extensions(), language_level=3, build_dir="build/cython"),
+    ext_modules=extensions(),
     cmdclass={"build_ext": BuildExtensions},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

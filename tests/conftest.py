@@ -58,6 +58,17 @@ def pytest_xdist_make_scheduler(config, log):
             of_numba = re.search(r"[\[-]numba[]-]|test_numba_extension|test_multiprecision", nodeid)
             return "numba" if of_numba else super()._split_scope(nodeid)
 
+        def _pending_of(self, workload):
+            # Asked six times for each test, whether there are more than two: xdist counts all that a process has ever
+            # been given, ten seconds in all.  A process takes the tests of a scope in order, so what waits is last.
+            pending = 0
+            for scope in workload.values():
+                for is_done in reversed(scope.values()):
+                    if is_done or pending > 2:
+                        break
+                    pending += 1
+            return pending
+
     return Scheduling(config, log)
 
 

@@ -4,6 +4,7 @@
 >>> errors(fastact.gelu, "bfloat16").misrounded     # inputs, what they gave, and what would be right
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -50,9 +51,18 @@ def rounded(values, dtype):
     return np.where(np.abs(nearest) >= np.ldexp(1.0, FORMATS[dtype][2]), np.copysign(np.inf, values), nearest)
 
 
-def errors(function, dtype, params=None):
-    """The ``Errors`` of a function with its default parameters, or these, and a gradient of 1."""
-    params = parameter_sets(function.row, function.direction)[0] if params is None else params
+class Right(NamedTuple):
+    """The numbers that a function is made for, in the 16-bit type and in float64, and what it should give."""
+
+    x: np.ndarray
+    wide: np.ndarray
+    exact: np.ndarray
+    rounded: np.ndarray
+    unit: np.ndarray
+
+
+@functools.lru_cache(maxsize=8)  # backends take turns
+def right_results(function, dtype, params):
     x = numbers(dtype)
     with np.errstate(invalid="ignore"):  # which a signalling NaN is
         wide = x.astype(np.float64)
@@ -62,14 +72,21 @@ def errors(function, dtype, params=None):
     else:
         chosen = np.isfinite(wide)
     x, wide = x[chosen], wide[chosen]
+    with np.errstate(all="ignore"):
+        exact = truth(function, x, params)
+        return Right(x, wide, exact, rounded(exact, dtype), unit(exact, dtype))
+
+
+def errors(function, dtype, params=None):
+    """The ``Errors`` of a function with its default parameters, or these, and a gradient of 1."""
+    params = parameter_sets(function.row, function.direction)[0] if params is None else params
+    x, wide, exact, right, units = right_results(function, dtype, tuple(params))
     result = call(function, x, params)
     result = result[0] if isinstance(result, tuple) else result
     assert result.dtype == dtype
     got = result.astype(np.float64)
     with np.errstate(all="ignore"):
-        exact = truth(function, x, params)
-        right = rounded(exact, dtype)
-        error = np.abs(got - exact) / unit(exact, dtype)
+        error = np.abs(got - exact) / units
     error[(got == right) & np.isinf(right)] = 0.0
     worst = int(np.argmax(error))
     wrong = got != right

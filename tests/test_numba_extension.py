@@ -43,6 +43,14 @@ def jitted(function, body, others="out", **options):
     return numba.njit(**options)(namespace["jitted"])
 
 
+#: A compiler's time for each: functions take turns with float32 and float64, and with `-m long` each has both.
+ONE_DTYPE_EACH = [
+    pytest.param(function, dtype, id=f"{function.name}-{dtype}", marks=[pytest.mark.long] * ((number + k) % 2))
+    for number, function in enumerate(FUNCTIONS)
+    for k, dtype in enumerate(DTYPES)
+]
+
+
 def operands(function, dtype, params, count=COUNT):
     """Arrays for a function; where it takes one value per channel, each element is a channel."""
     x = inputs(function, dtype, count, params)
@@ -67,6 +75,7 @@ def machine_code(jitted):
     ).group()
 
 
+@pytest.mark.parametrize("function, dtype", ONE_DTYPE_EACH)
 def test_numbers(function, dtype):
     """In the caller's loop: packed arithmetic, no call, and the bits of the backend's kernel in every element."""
     lines = "out[i] = ELEMENT + zeros[i]"
