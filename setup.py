@@ -77,8 +77,8 @@ DEFAULT_BEAT = {"float32": 8, "float64": 16}
 # How many granules the loops of a 16-bit kernel take at a time.  With four, mish_backward in float16 takes 0.35 ns, not
 # 0.54 (AVX-512), and sigmoid 0.25, not 0.31 (AVX2).  With SSE2 one granule is four registers.
 GRANULES = {"base": (1,), "avx2": (4, 1), "avx512": (4, 1)}
-# With two, what these have alive at a time fits AVX2's sixteen registers: 0.8 to 0.95 of the time.  Many others lose, and
-# relu and elu's gradient are then not SIMD at all.
+# With two, what these have alive at a time fits AVX2's sixteen registers: 0.8 to 0.95 of the time.  Many others lose,
+# and relu and elu's gradient are then not SIMD at all.
 FEW_GRANULES = {
     "avx2": {
         (loop, dtype): (2, 1)
