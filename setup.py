@@ -95,8 +95,8 @@ FEW_GRANULES = {
 # How what a formula computes is looked up: the headers that begin so.
 LOOKING_UP = {"avx512": "piecewise", "avx2": "fetched"}
 # In which dtypes kernels that look up are there twice, to write past the caches as well.  With AVX2 a line of float64
-# takes so long that its halves leave one by one: 32 Mi numbers take up to 1.14 of the time, and those of 16 bits 1.1 to
-# 1.3, where float32 takes 0.73 to 1.0 (AMD Zen 3).
+# takes so long that its halves leave one by one: 32 Mi numbers take up to 1.14 of the time, where float32 takes 0.73 to
+# 1.0 (AMD Zen 3).
 STREAMING = {"avx512": ("float32", "float64", "float16", "bfloat16"), "avx2": ("float32",), "base": ()}
 # From how many operations on (lowering.operations) a kernel of 16 bits stands behind a table of all its results, or of
 # all slopes (src_cy/tabulated.h): forward, backward.  With AVX2 (Zen 3, while others use its caches, too) looking up

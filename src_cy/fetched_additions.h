@@ -4,13 +4,15 @@
        tanh(b + r) = c0 + (1 - c0^2) T / (1 + c0 T)                 T = tanh(r)
        s(b + r)    = c0 + c0 (1 - c0) T / (1 + (c0 - 1/2) T)        T = 2 tanh(r / 2), s the logistic function
        s'(b + r)   = c1 (1 - T^2 / 4) / (1 + (c0 - 1/2) T)^2        c1 = c0 (1 - c0) = s'(b)
+       E(b + r)    = c0 + (1 - c0) E(r)                             E(t) = 1 - exp(-t)
 
    c0 = f(b) has hardly any error (tools/fetched_tables.py), and what is added to it is a hundredth of it, or so: float32
    takes the first three terms of the quotient's series in r, float64 as many as are seen in the last place with
    |r| <= 1/128, the length of half an interval.  All in all 40 to 45 instructions for 8 numbers, and 40 to 51 for 4 of
    float64, where rows of polynomials take 50 to 63 and 64 to 85.
 
-   For s' the b are such that c1, as it is computed, has hardly any error either.
+   For s' the b are such that c1, as it is computed, has hardly any error either.  The c0 of E have none at all: where E
+   is nearly 1, a ten-thousandth of a unit decides whether elu falls from one interval to the next.
 
    The factors are multiplied so that the one that is rounded last changes slowly: f never falls because of it. */
 
@@ -114,6 +116,25 @@ FASTACT_FETCHED_INLINE void fastact_logistic_step_float64(__m256d c0, __m256d r,
     *slope = fastact_divided_float64(_mm256_fnmadd_pd(c1, z, c1), z);
 }
 
+/* 1 - exp(-r) */
+FASTACT_FETCHED_INLINE __m256 fastact_exponential_step_float32(__m256 r)
+{
+    const __m256 cubic = _mm256_fmadd_ps(r, _mm256_set1_ps(-1.0f / 24), _mm256_set1_ps(1.0f / 6));
+    return _mm256_fmadd_ps(_mm256_mul_ps(r, r), _mm256_fmadd_ps(r, cubic, _mm256_set1_ps(-0.5f)), r);
+}
+
+FASTACT_FETCHED_INLINE __m256d fastact_exponential_step_float64(__m256d r)
+{
+    const __m256d square = _mm256_mul_pd(r, r);
+    const __m256d odd = _mm256_fmadd_pd(
+        _mm256_fmadd_pd(_mm256_set1_pd(1.0 / 5040), square, _mm256_set1_pd(1.0 / 120)), square,
+        _mm256_set1_pd(1.0 / 6));
+    const __m256d even = _mm256_fmadd_pd(
+        _mm256_fmadd_pd(_mm256_set1_pd(-1.0 / 720), square, _mm256_set1_pd(-1.0 / 24)), square,
+        _mm256_set1_pd(-0.5));
+    return _mm256_fmadd_pd(square, _mm256_fmadd_pd(odd, r, even), r);
+}
+
 /* --- kinds -------------------------------------------------------------------------------------------------------- */
 
 /* What is added to f(b), in its two factors, and t. */
@@ -206,5 +227,54 @@ FASTACT_FETCHED_INLINE __m256d fastact_fetched_tanh_slope_float64(
     return _mm256_mul_pd(
         _mm256_set1_pd(4), fastact_logistic_slope_float64(pieces, _mm256_add_pd(half, half), stored));
 }
+
+/* E(t) = 1 - exp(-t): E(b + r) = E(b) + (1 - E(b)) (1 - exp(-r)). */
+#define FASTACT_FETCHED_EXPONENTIAL(dtype, lanes, suffix)                                                              \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_exponential_##dtype(                                                  \
+        fastact_fetched_pieces_##dtype pieces, lanes t, const char *stored)                                            \
+    {                                                                                                                  \
+        lanes b, c0;                                                                                                   \
+        fastact_fetch_pair_##dtype(pieces, stored, &b, &c0);                                                           \
+        const lanes step = fastact_exponential_step_##dtype(_mm256_sub_##suffix(t, b));                                \
+        return _mm256_fmadd_##suffix(step, _mm256_sub_##suffix(_mm256_set1_##suffix(1), c0), c0);                      \
+    }
+/* f(x) = x for x >= 0 and -E(-x) for x < 0. */
+#define FASTACT_FETCHED_ELU(dtype, lanes, suffix)                                                                      \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_elu_##dtype(                                                          \
+        fastact_fetched_pieces_##dtype pieces, lanes x, const char *stored)                                            \
+    {                                                                                                                  \
+        const lanes t = fastact_fetched_within_##dtype(pieces, x);                                                     \
+        const lanes below = fastact_fetched_exponential_##dtype(pieces, t, stored);                                    \
+        return fastact_fetched_by_sign_##dtype(x, _mm256_or_##suffix(_mm256_set1_##suffix(-0.0), below), x);           \
+    }
+/* f(y) = E(y); what is below 0 is outside. */
+#define FASTACT_FETCHED_ELU_OUTPUT(dtype, lanes)                                                                       \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_elu_output_##dtype(                                                   \
+        fastact_fetched_pieces_##dtype pieces, lanes y, const char *stored)                                            \
+    {                                                                                                                  \
+        return fastact_fetched_exponential_##dtype(pieces, fastact_fetched_below_##dtype(pieces, y), stored);          \
+    }
+FASTACT_FETCHED_EXPONENTIAL(float32, __m256, ps)
+FASTACT_FETCHED_EXPONENTIAL(float64, __m256d, pd)
+FASTACT_FETCHED_ELU(float32, __m256, ps)
+FASTACT_FETCHED_ELU(float64, __m256d, pd)
+FASTACT_FETCHED_ELU_OUTPUT(float32, __m256)
+FASTACT_FETCHED_ELU_OUTPUT(float64, __m256d)
+
+/* f(x) = 1 for x > 0 and exp(x) for others: exp(-b - r) = exp(-b) (1 - (1 - exp(-r))). */
+#define FASTACT_FETCHED_ELU_SLOPE(dtype, lanes, suffix)                                                                \
+    FASTACT_FETCHED_INLINE lanes fastact_fetched_elu_slope_##dtype(                                                    \
+        fastact_fetched_pieces_##dtype pieces, lanes x, const char *stored)                                            \
+    {                                                                                                                  \
+        lanes b, c0;                                                                                                   \
+        const lanes t = fastact_fetched_within_##dtype(pieces, x);                                                     \
+        fastact_fetch_pair_##dtype(pieces, stored, &b, &c0);                                                           \
+        const lanes step = fastact_exponential_step_##dtype(_mm256_sub_##suffix(t, b));                                \
+        const lanes is_positive = _mm256_cmp_##suffix(x, _mm256_setzero_##suffix(), _CMP_GT_OQ);                       \
+        return _mm256_blendv_##suffix(                                                                                 \
+            _mm256_fnmadd_##suffix(c0, step, c0), _mm256_set1_##suffix(1), is_positive);                               \
+    }
+FASTACT_FETCHED_ELU_SLOPE(float32, __m256, ps)
+FASTACT_FETCHED_ELU_SLOPE(float64, __m256d, pd)
 
 #endif

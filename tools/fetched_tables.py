@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import piecewise_tables
-from mpmath import findroot, mpf, sqrt, taylor
+from mpmath import exp, expm1, findroot, mpf, sqrt, taylor
 from piecewise_tables import (
     BEYOND,
     ULP,
@@ -44,7 +44,7 @@ SHARES, NEARLY = (SHARE, 0.3, 1.0, 4.0, 16.0, 64.0, 128.0), 0.02
 DEGREES = {"float32": 3, "float64": 8}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
-#: b of an odd function's first interval behind that of 0, where it is least beside the interval's length: as a share of
+#: b of the first interval behind that of 0, where a function is least beside the interval's length: as a share of
 #: the half, from the middle outwards.  So what is added has the sign of c0 nearly everywhere.
 LEAN = -0.5
 
@@ -110,10 +110,17 @@ class Table(NamedTuple):
     from_zero: bool = True
     #: b and c0 there, of what has an addition theorem.
     at_zero: tuple[float, float] | None = None
+    #: Of these: c0's error that needs no further search, in units in the last place (SHARES); if it is less than usual,
+    #: all numbers beside the best candidate are tried as well.
+    nearly: float = NEARLY
     #: Of these: whether the rows of -t are those of t with the other sign.
     is_odd: bool = False
-    #: The table whose rows it has, at -|t|.
+    #: Of these: whether b of the first interval behind that of 0 is nearer to 0 (LEAN).
+    leans: bool = False
+    #: The table whose rows it has.
     rows: str = ""
+    #: Whether it has them at -|t|.
+    folds: bool = False
 
     @property
     def adds(self) -> bool:
@@ -167,17 +174,26 @@ TABLES = (
           (double("BELOW", 7.25, 104, cubic=4.5625, first=-6.0),), at_zero=(-(2.0**-60), 0.5)),
     table("tanh", {"tanh_forward": "tanh"},
           single("NOWHERE", 9.25, 64, first=-9.25), double("NOWHERE", 19.5, 64, first=-19.5),
-          why="tanh(t)", at_zero=(0.0, -0.0), is_odd=True),
+          why="tanh(t)", at_zero=(0.0, -0.0), is_odd=True, leans=True),
+    # float32 is 1 from 17.4 on, float64 from 37.5
+    Table("elu", "1 - exp(-t)", lambda t: -expm1(-t), {"elu_forward": "elu"},
+          (single("NOWHERE", 20.0, 64), double("NOWHERE", 38.0, 64)), at_zero=(0.0, 0.0), leans=True,
+          # with more it falls once in float32, from one interval to the next
+          nearly=0.0001),
+    Table("elu_output", "1 - exp(-t)", lambda t: -expm1(-t), {"softplus_backward_from_output": "elu_output"},
+          (single("BELOW", 20.0, 64, first=0.0), double("BELOW", 38.0, 64, first=0.0)), rows="elu"),
+    Table("elu_slope", "exp(-t)", lambda t: exp(-t), {"elu_backward": "elu_slope"},
+          (single("BELOW", 24.0, 64), double("BELOW", 24.0, 64)), at_zero=(0.0, 1.0)),
     table("mish", {"mish_forward": "multiple"},
           single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
           least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
           why="tanh(log(1 + exp(t))), less 1 from 0 on"),
     table("logistic_slope", {"sigmoid_backward": "even"}, single("BEYOND", 11.0, 32)),
     Table("logistic_even", "exp(t) / (1 + exp(t))**2", logistic, {"sigmoid_backward": "logistic_slope"},
-          (double("BEYOND", 20.0, 64, first=-20.0),), rows="logistic"),
+          (double("BEYOND", 20.0, 64, first=-20.0),), rows="logistic", folds=True),
     table("tanh_slope", {"tanh_backward": "even"}, single("BEYOND", 8.0, 64)),
     Table("tanh_even", "1 - tanh(t)**2", logistic, {"tanh_backward": "tanh_slope"},
-          (double("BEYOND", 10.0, 128, first=-10.0),), rows="logistic"),
+          (double("BEYOND", 10.0, 128, first=-10.0),), rows="logistic", folds=True),
     table("silu_slope", {"silu_backward": "gradient"},
           single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16), from_zero=False),
     table("gelu_slope", {"gelu_backward": "gradient"},
@@ -292,6 +308,22 @@ def double_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     return [float(b), *numbers], error
 
 
+def nearest_pair(
+    cut: Cut, index: int, middle: Any, half: Any, series: list[Any], candidates: Any
+) -> tuple[float, float, float]:
+    """The candidate for b where f is nearest to a number, that number, and its relative error."""
+    candidates = np.unique(candidates.astype(cut.number)).astype(np.float64)
+    u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
+    value = at_places(series, 0, u)
+    rounded = value.astype(cut.number).astype(np.longdouble)
+    errors = np.abs(rounded / value - 1)
+    if cut.slopes and index < 0:
+        computed = (rounded - rounded * rounded).astype(cut.number)
+        errors = np.maximum(errors, np.abs(computed / (value - value * value) - 1))
+    best = int(np.argmin(errors))
+    return float(candidates[best]), float(rounded[best]), float(errors[best])
+
+
 def pair_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     """b and c0, and c0's relative error."""
     if index == 0:
@@ -300,20 +332,16 @@ def pair_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
         numbers, error = pair_row(table, cut, -index)
         return [-n for n in numbers], error
     middle, half, series = expansion(table, cut, index)
-    lean = LEAN if table.is_odd and index == 1 else 0.0
-    for share in SHARES:
+    lean = LEAN if table.leans and index == 1 else 0.0
+    is_exact = table.nearly < NEARLY
+    # the nearest such b, because far from it the series is nothing
+    for share in SHARE * 1.25 ** np.arange(28) if is_exact else SHARES:
         spread = np.arange(-CANDIDATES, CANDIDATES + 1) / CANDIDATES * share + lean
-        candidates = np.unique((float(middle) + float(half) * spread).astype(cut.number)).astype(np.float64)
-        u = (candidates - np.longdouble(long_double(middle))) / long_double(half)
-        value = at_places(series, 0, u)
-        rounded = value.astype(cut.number).astype(np.longdouble)
-        errors = np.abs(rounded / value - 1)
-        if cut.slopes and index < 0:
-            computed = (rounded - rounded * rounded).astype(cut.number)
-            errors = np.maximum(errors, np.abs(computed / (value - value * value) - 1))
-        best = int(np.argmin(errors))
-        b, c0, error = float(candidates[best]), float(rounded[best]), float(errors[best])
-        if error < ULP[cut.precision] / 2 * NEARLY:
+        b, c0, error = nearest_pair(cut, index, middle, half, series, float(middle) + float(half) * spread)
+        if is_exact:
+            around = np.arange(-CANDIDATES, CANDIDATES + 1) * float(np.spacing(cut.number(b)))
+            b, c0, error = nearest_pair(cut, index, middle, half, series, b + around)
+        if error < ULP[cut.precision] / 2 * table.nearly:
             break
     return [b, c0], error
 
@@ -361,7 +389,7 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
         zero = cut.number(float(table.zero))
         scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
     lines = [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
-    lines += [f"    .is_signed = {int(cut.signed)},", f"    .is_folded = {int(bool(table.rows))},"]
+    lines += [f"    .is_signed = {int(cut.signed)},", f"    .is_folded = {int(table.folds)},"]
     lines += [f"    .count = {count},"]
     lines += [f"    .row_numbers = {row_numbers},"] if cut.precision == "float32" else []
     lines += [f"    .turn = {table.turn},"] if table.turn is not None else []
@@ -378,7 +406,8 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
     lines += ["};"]
     for loop, kind in table.loops.items():
-        macro = "_".join([loop.rsplit("_", 1)[1], cut.precision]).upper()
+        direction = "forward" if loop.endswith("_forward") else "backward"
+        macro = f"{direction}_{cut.precision}".upper()
         lines.append(f"FASTACT_FETCHED_{macro}({loop}, {table.name}, {kind}, FASTACT_{cut.ends})")
     return "\n".join([*lines, ""])
 

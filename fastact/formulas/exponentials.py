@@ -107,6 +107,6 @@ PIECEWISE = {
     ("avx512", "float32"): (softplus, softplus_gradient),
     ("avx512", "narrow"): (softplus, softplus_gradient),
     ("avx512", "float64"): (softplus,),
-    ("avx2", "float32"): (softplus, softplus_gradient),
-    ("avx2", "float64"): (softplus, softplus_gradient),
+    ("avx2", "float32"): (elu, elu_gradient, softplus, softplus_gradient, softplus_gradient_from_output),
+    ("avx2", "float64"): (elu, elu_gradient, softplus, softplus_gradient, softplus_gradient_from_output),
 }
