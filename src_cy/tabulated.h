@@ -37,21 +37,17 @@ typedef void (*fastact_slopes)(float *numbers, ptrdiff_t count, const float *par
 /* Rounding to nearest, subnormals neither flushed nor taken for zero. */
 static inline int fastact_is_usual_mode(void) { return (_mm_getcsr() & 0xe040u) == 0; }
 
-/* Whether the table is there for ``count`` numbers. */
-static inline int fastact_is_tabulated(struct fastact_tabulated *state, ptrdiff_t count)
-{
-    const int is_ready = __atomic_load_n(&state->is_ready, __ATOMIC_ACQUIRE);
-    return is_ready && count >= FASTACT_TABULATED_FROM && fastact_is_usual_mode();
-}
+/* What is to be done with ``count`` numbers.  One caller alone is told to make the table, and looks up then. */
+enum fastact_task { FASTACT_COMPUTE, FASTACT_MAKE_TABLE, FASTACT_LOOK_UP };
 
-/* Whether the caller is the one who makes the table, before it computes ``count`` numbers. */
-static inline int fastact_is_worth_a_table(struct fastact_tabulated *state, ptrdiff_t count)
+static inline enum fastact_task fastact_task_of(struct fastact_tabulated *state, ptrdiff_t count)
 {
-    const int is_ready = __atomic_load_n(&state->is_ready, __ATOMIC_RELAXED);
-    if (is_ready || count < FASTACT_TABULATED_FROM || !fastact_is_usual_mode()) return 0;
+    if (count < FASTACT_TABULATED_FROM || !fastact_is_usual_mode()) return FASTACT_COMPUTE;
+    if (__atomic_load_n(&state->is_ready, __ATOMIC_ACQUIRE)) return FASTACT_LOOK_UP;
     const int64_t more = count < FASTACT_WORTH_A_TABLE ? count : FASTACT_WORTH_A_TABLE;
     const int64_t before = __atomic_fetch_add(&state->seen, more, __ATOMIC_RELAXED);
-    return before < FASTACT_WORTH_A_TABLE && before + more >= FASTACT_WORTH_A_TABLE;
+    const int is_enough = before < FASTACT_WORTH_A_TABLE && before + more >= FASTACT_WORTH_A_TABLE;
+    return is_enough ? FASTACT_MAKE_TABLE : FASTACT_COMPUTE;
 }
 
 static inline void fastact_is_made(struct fastact_tabulated *state)
@@ -89,9 +85,10 @@ static __attribute__((noinline)) void fastact_look_up_results(
 static inline void fastact_tabulated_forward(struct fastact_tabulated *state, uint16_t *results,
     const uint16_t **inputs, uint16_t **outputs, ptrdiff_t count, const float *params, fastact_computing kernel)
 {
-    if (fastact_is_worth_a_table(state, count)) fastact_make_results(state, results, kernel, params);
-    if (fastact_is_tabulated(state, count)) fastact_look_up_results(results, inputs[0], outputs[0], count);
-    else kernel(inputs, outputs, count, params);
+    const enum fastact_task task = fastact_task_of(state, count);
+    if (task == FASTACT_MAKE_TABLE) fastact_make_results(state, results, kernel, params);
+    if (task == FASTACT_COMPUTE) kernel(inputs, outputs, count, params);
+    else fastact_look_up_results(results, inputs[0], outputs[0], count);
 }
 
 /* --- slopes ------------------------------------------------------------------------------------------------------- */
@@ -142,10 +139,10 @@ static inline void fastact_tabulated_forward(struct fastact_tabulated *state, ui
         const uint16_t **inputs, uint16_t **outputs, ptrdiff_t count, const float *params, fastact_computing kernel,   \
         fastact_slopes make)                                                                                           \
     {                                                                                                                  \
-        if (fastact_is_worth_a_table(state, count)) fastact_make_slopes_##dtype(state, slopes, make, params);          \
-        if (fastact_is_tabulated(state, count))                                                                        \
-            fastact_look_up_slopes_##dtype(slopes, inputs[0], inputs[1], outputs[0], count);                           \
-        else kernel(inputs, outputs, count, params);                                                                   \
+        const enum fastact_task task = fastact_task_of(state, count);                                                  \
+        if (task == FASTACT_MAKE_TABLE) fastact_make_slopes_##dtype(state, slopes, make, params);                      \
+        if (task == FASTACT_COMPUTE) kernel(inputs, outputs, count, params);                                           \
+        else fastact_look_up_slopes_##dtype(slopes, inputs[0], inputs[1], outputs[0], count);                          \
     }
 FASTACT_TABULATED_BACKWARD(float16, fastact_unpacked_place_float16)
 FASTACT_TABULATED_BACKWARD(bfloat16, fastact_unpacked_place_bfloat16)
