@@ -15,12 +15,13 @@ What has an addition theorem (fetched_additions.h) needs no polynomial: its rows
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-from mpmath import findroot, mpf, sqrt, taylor
-from piecewise_tables import BEYOND, ULP, Function, long_double
+from mpmath import findroot, mpf, taylor
+from piecewise_tables import BEYOND, ULP, CutFunction, Function, long_double, solution
 
 #: Numbers tried for b in float64, on either side of an interval's middle, and which part of its half they may take.
 CANDIDATES, SHARE = 4096, 0.08
@@ -76,28 +77,17 @@ class Cut(NamedTuple):
 
     def edge(self, index: float) -> Any:
         """The t at which the index, not rounded, is this."""
-        q, k = mpf(self.quadratic), mpf(self.linear)
         if self.cubic:
+            k = mpf(self.linear)
             return findroot(lambda t: t * (k + t * t * mpf(self.cubic)) - index, mpf(index) / k)
-        return mpf(index) / k if not q else (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
+        return solution(self.quadratic, self.linear, index)
 
 
-class Table(NamedTuple):
-    """A function, and how it is cut for each precision."""
+@dataclass(frozen=True)
+class Table(CutFunction):
+    """One whose rows AVX2 fetches."""
 
-    name: str
-    why: str
-    function: Function
-    #: What it serves, and how, in the words of fetched_kinds.h: loop and kind.
-    loops: dict[str, str]
-    cuts: tuple[Cut, ...]
-    #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
-    zero: Any = None
-    #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
-    least: dict[str, float] = {}  # noqa: RUF012
-    #: Whether b is 0 in the interval there.
-    from_zero: bool = True
-    #: b and c0 there, of what has an addition theorem.
+    #: b and c0 at 0, of what has an addition theorem.
     at_zero: tuple[float, float] | None = None
     #: Of these: whether c0 shall have no error at all (EXACTLY).
     is_exact: bool = False

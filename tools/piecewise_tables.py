@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -54,6 +55,14 @@ NARROW_KINDS = {
 ADDED_APART = {"odd": 1.0, "short_of_relu": -0.5}
 
 Function = Callable[[Any], Any]
+
+
+def solution(quadratic: float, linear: float, index: float) -> Any:
+    """The t at which t (linear + t quadratic) is the index."""
+    q, k = mpf(quadratic), mpf(linear)
+    if not q:
+        return mpf(index) / k
+    return (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
 
 
 class Cut(NamedTuple):
@@ -101,32 +110,36 @@ class Cut(NamedTuple):
 
     def edge(self, index: float) -> Any:
         """The t at which the index, not rounded, is this."""
-        q, k = mpf(self.quadratic), mpf(self.linear)
-        if not q:
-            return mpf(index) / k
-        return (-k + sqrt(k * k + 4 * q * mpf(max(index, 0.0)))) / (2 * q)
+        return solution(self.quadratic, self.linear, index)
 
 
-class Table(NamedTuple):
-    """A function, and how it is cut for each precision."""
+@dataclass(frozen=True)
+class CutFunction:
+    """A function, and how it is cut for each precision: what all ways to look up have in common."""
 
     name: str
     why: str
     function: Function
-    #: What it serves, and how, in the words of piecewise.h: loop and kind.
+    #: What it serves, and how, in the words of piecewise.h or fetched_kinds.h: loop and kind.
     loops: dict[str, str]
-    cuts: tuple[Cut, ...]
+    cuts: tuple[Any, ...]
     #: The zero, if ``function`` is what is left when it is divided out as (zero - t).
     zero: Any = None
-    #: Degree that 16 bits take.
-    narrow_degree: int = 4
     #: Numbers nearer to 0 are left to the formula: what their products leave out is subnormal, and may be flushed.
-    least: dict[str, float] = {}  # noqa: RUF012
-    #: Whether r is t - b: of a function that is -0.0 at 0, c1 r is that as well.
-    forwards: bool = False
+    least: dict[str, float] = field(default_factory=dict)
     #: Whether b is 0 in the interval there, so that numbers near 0 are added as they are: nothing falls where it should
     #: rise.
     from_zero: bool = True
+
+
+@dataclass(frozen=True)
+class Table(CutFunction):
+    """One of which AVX-512 picks coefficients."""
+
+    #: Degree that 16 bits take.
+    narrow_degree: int = 4
+    #: Whether r is t - b: of a function that is -0.0 at 0, c1 r is that as well.
+    forwards: bool = False
 
     def kinds(self, cut: Cut) -> list[str]:
         """The kinds of the loops, in their order, in one precision."""
