@@ -2,9 +2,9 @@
 
    What piecewise.h does with AVX-512, whose instruction picks out of 32, needs another way here, where one picks out of
    8 and gathering 8 numbers takes ten cycles (AMD Zen 3).  So there are hundreds of intervals instead, each of them a
-   row of four numbers in float32, and of ten in float64: no more than degree 3 and 8.  A row is loaded as it is, with
-   the index in a general register, and rows are transposed in registers: 16 instructions for 8 numbers in float32, 30
-   for 4 in float64.  All in all 50 to 63 and 64 to 85, where formulas take 50 to 140 and 60 to 430.  What has an addition
+   row of four numbers in float32, and of eight in float64: no more than degree 3 and 6.  A row is loaded as it is, with
+   the index in a general register, and rows are transposed in registers: 16 instructions for 8 numbers in float32, 24
+   for 4 in float64.  All in all 50 to 63 and 56 to 77, where formulas take 50 to 140 and 60 to 430.  What has an addition
    theorem (fetched_additions.h) does with rows of two numbers.
 
    The indices of a few hundred numbers are computed first and stored.  Taken out of a vector register, or stored and
@@ -33,9 +33,8 @@ struct fastact_fetched_float32 {
     int is_signed;
     /* the intervals are those of -|t| */
     int is_folded;
-    /* numbers of a row: 4, or 2 (fetched_additions.h) */
-    int row_numbers;
-    int count;
+    /* 16, or 8 (fetched_additions.h) */
+    int row_bytes;
     /* the first index of those for which the rows are of T - 1, where a kind wants that */
     int turn;
     /* that of the index 0 */
@@ -52,7 +51,8 @@ struct fastact_fetched_float32 {
 
 struct fastact_fetched_float64 {
     int is_signed, is_folded;
-    int count, turn;
+    int turn;
+    int row_bytes;
     const char *rows;
     /* index = round(t (linear + t quadratic)), or round(t (linear + t^2 cubic)) */
     double linear, quadratic, cubic;
@@ -98,7 +98,7 @@ FASTACT_FETCHED_INLINE __m256i fastact_indices_float32(const struct fastact_fetc
 {
     const __m256 rounded
         = _mm256_fmadd_ps(t, _mm256_set1_ps(pieces->linear), _mm256_set1_ps(FASTACT_TO_INTEGER_float32));
-    if (pieces->row_numbers == 2) return _mm256_castps_si256(rounded);
+    if (pieces->row_bytes == 8) return _mm256_castps_si256(rounded);
     return _mm256_slli_epi32(_mm256_castps_si256(rounded), 20);
 }
 
@@ -109,7 +109,7 @@ FASTACT_FETCHED_INLINE __m256i fastact_indices_float64(const struct fastact_fetc
     if (pieces->quadratic != 0) step = _mm256_fmadd_pd(t, _mm256_set1_pd(pieces->quadratic), step);
     if (pieces->cubic != 0) step = _mm256_fmadd_pd(_mm256_mul_pd(t, t), _mm256_set1_pd(pieces->cubic), step);
     const __m256d rounded = _mm256_fmadd_pd(t, step, _mm256_set1_pd(FASTACT_TO_INTEGER_float64));
-    return _mm256_slli_epi64(_mm256_castpd_si256(rounded), 4);
+    return _mm256_slli_epi64(_mm256_castpd_si256(rounded), __builtin_ctz((unsigned)pieces->row_bytes));
 }
 
 /* c0, c1, r and bend = c2 + r c3 at the t whose indices are stored. */
@@ -146,13 +146,12 @@ FASTACT_FETCHED_INLINE void fastact_fetch_float64(
     const char *row[4];
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++) row[k] = pieces->rows + fastact_row_place_float64(stored + 8 * k);
-    /* b, c0, c1, ... in pairs */
-    __m256d numbers[10];
-#pragma GCC unroll 5
-    for (int k = 0; k < 5; k++) {
-        const ptrdiff_t pair = (ptrdiff_t)k * pieces->count * 16;
-        const __m256d even = fastact_two_rows_float64(row[0] + pair, row[2] + pair);
-        const __m256d odd = fastact_two_rows_float64(row[1] + pair, row[3] + pair);
+    /* b, c0, c1, ... */
+    __m256d numbers[8];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m256d even = fastact_two_rows_float64(row[0] + 16 * k, row[2] + 16 * k);
+        const __m256d odd = fastact_two_rows_float64(row[1] + 16 * k, row[3] + 16 * k);
         numbers[2 * k] = _mm256_unpacklo_pd(even, odd);
         numbers[2 * k + 1] = _mm256_unpackhi_pd(even, odd);
     }
@@ -161,9 +160,8 @@ FASTACT_FETCHED_INLINE void fastact_fetch_float64(
     *r = _mm256_sub_pd(numbers[0], t);
     /* two chains side by side */
     const __m256d square = _mm256_mul_pd(*r, *r);
-    const __m256d even = _mm256_fmadd_pd(
-        _mm256_fmadd_pd(_mm256_fmadd_pd(numbers[9], square, numbers[7]), square, numbers[5]), square, numbers[3]);
-    const __m256d odd = _mm256_fmadd_pd(_mm256_fmadd_pd(numbers[8], square, numbers[6]), square, numbers[4]);
+    const __m256d even = _mm256_fmadd_pd(_mm256_fmadd_pd(numbers[7], square, numbers[5]), square, numbers[3]);
+    const __m256d odd = _mm256_fmadd_pd(numbers[6], square, numbers[4]);
     *bend = _mm256_fmadd_pd(odd, *r, even);
 }
 
@@ -179,7 +177,7 @@ FASTACT_FETCHED_INLINE __m256d fastact_is_before_turn_float64(
     const struct fastact_fetched_float64 *pieces, const char *stored)
 {
     /* the bits of FASTACT_TO_INTEGER stand above the index */
-    const uint64_t turn = (0x4338000000000000u + (uint64_t)(int64_t)pieces->turn) << 4;
+    const uint64_t turn = (0x4338000000000000u + (uint64_t)(int64_t)pieces->turn) * (uint64_t)pieces->row_bytes;
     return _mm256_castsi256_pd(_mm256_cmpgt_epi64(
         _mm256_set1_epi64x((long long)turn), _mm256_load_si256((const __m256i *)stored)));
 }

@@ -1,5 +1,5 @@
 /* Functions that have an addition theorem: f(b + r) out of f(b) and r alone.  So a row is b and f(b), and nothing else:
-   half of a row of float32, a fifth of one of float64.  Included by fetched.h, behind what has polynomials.
+   half of a row of float32, a quarter of one of float64.  Included by fetched.h, behind what has polynomials.
 
        tanh(b + r) = c0 + (1 - c0^2) T / (1 + c0 T)                 T = tanh(r)
        s(b + r)    = c0 + c0 (1 - c0) T / (1 + (c0 - 1/2) T)        T = 2 tanh(r / 2), s the logistic function
@@ -9,7 +9,7 @@
    c0 = f(b) has hardly any error (tools/fetched_tables.py), and what is added to it is a hundredth of it, or so: float32
    takes the first three terms of the quotient's series in r, float64 as many as are seen in the last place with
    |r| <= 1/128, the length of half an interval.  All in all 40 to 45 instructions for 8 numbers, and 40 to 51 for 4 of
-   float64, where rows of polynomials take 50 to 63 and 64 to 85.
+   float64, where rows of polynomials take 50 to 63 and 56 to 77.
 
    For s' the b are such that c1, as it is computed, has hardly any error either.  The c0 of E have none at all: where E
    is nearly 1, a ten-thousandth of a unit decides whether elu falls from one interval to the next.

@@ -57,14 +57,16 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_argument)(FASTACT_OF(fet
     return FASTACT_DO(min)(FASTACT_OF(fetched_magnitude)(x), last);
 }
 
-/* The function at t is *leading plus *part. */
+/* The function at t is *leading plus the product of *r and *slope.  What it is multiplied by is multiplied by r first,
+   which is there earlier: the chain from a row to the result is long, and registers for the three vectors that a CPU has
+   under way then (Zen 3) are all that it has. */
 FASTACT_FETCHED_INLINE void FASTACT_OF(fetched_parts)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES t, const char *stored, FASTACT_LANES *leading,
-    FASTACT_LANES *part)
+    FASTACT_LANES *r, FASTACT_LANES *slope)
 {
-    FASTACT_LANES c1, r, bend;
-    FASTACT_OF(fetch)(pieces, t, stored, leading, &c1, &r, &bend);
-    *part = FASTACT_DO(mul)(r, FASTACT_DO(fmadd)(bend, r, c1));
+    FASTACT_LANES c1, bend;
+    FASTACT_OF(fetch)(pieces, t, stored, leading, &c1, r, &bend);
+    *slope = FASTACT_DO(fmadd)(bend, *r, c1);
 }
 
 /* The function at t. */
@@ -80,10 +82,10 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_number)(
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_gate)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
 {
-    FASTACT_LANES leading, part;
+    FASTACT_LANES leading, r, slope;
     const FASTACT_LANES a = FASTACT_OF(fetched_within)(pieces, x);
-    FASTACT_OF(fetched_parts)(pieces, a, stored, &leading, &part);
-    const FASTACT_LANES below = FASTACT_DO(fnmsub)(a, leading, FASTACT_DO(mul)(a, part));
+    FASTACT_OF(fetched_parts)(pieces, a, stored, &leading, &r, &slope);
+    const FASTACT_LANES below = FASTACT_DO(fnmsub)(a, leading, FASTACT_DO(mul)(FASTACT_DO(mul)(a, r), slope));
     return FASTACT_OF(fetched_by_sign)(x, below, FASTACT_DO(add)(x, below));
 }
 
@@ -107,9 +109,10 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_rising)(
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_multiple)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES x, const char *stored)
 {
-    FASTACT_LANES leading, part;
-    FASTACT_OF(fetched_parts)(pieces, x, stored, &leading, &part);
-    const FASTACT_LANES product = FASTACT_DO(fmadd)(x, leading, FASTACT_DO(mul)(x, part));
+    FASTACT_LANES leading, r, slope;
+    FASTACT_OF(fetched_parts)(pieces, x, stored, &leading, &r, &slope);
+    const FASTACT_LANES product
+        = FASTACT_DO(fmadd)(x, leading, FASTACT_DO(mul)(FASTACT_DO(mul)(x, r), slope));
     const FASTACT_LANES more = FASTACT_DO(andnot)(FASTACT_OF(is_before_turn)(pieces, stored), x);
     return FASTACT_OF(fetched_with_sign)(FASTACT_DO(add)(product, more), x);
 }
@@ -118,12 +121,12 @@ FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_multiple)(
 FASTACT_FETCHED_INLINE FASTACT_LANES FASTACT_OF(fetched_through_zero)(
     FASTACT_OF(fetched_pieces) pieces, FASTACT_LANES t, const char *stored)
 {
-    FASTACT_LANES leading, part;
-    FASTACT_OF(fetched_parts)(pieces, t, stored, &leading, &part);
-    FASTACT_LANES rest;
+    FASTACT_LANES leading, r, slope, rest;
+    FASTACT_OF(fetched_parts)(pieces, t, stored, &leading, &r, &slope);
     const FASTACT_LANES distance = FASTACT_OF(distance_from_zero)(pieces->zero, pieces->zero_rest, t, &rest);
-    const FASTACT_LANES small = FASTACT_DO(mul)(rest, FASTACT_DO(add)(leading, part));
-    return FASTACT_DO(fmadd)(distance, leading, FASTACT_DO(fmadd)(distance, part, small));
+    const FASTACT_LANES part = FASTACT_DO(mul)(FASTACT_DO(mul)(distance, r), slope);
+    const FASTACT_LANES small = FASTACT_DO(fmadd)(rest, FASTACT_DO(fmadd)(r, slope, leading), part);
+    return FASTACT_DO(fmadd)(distance, leading, small);
 }
 
 /* f(x) = (zero - |x|) T(|x|) for x < 0 and 1 less that for x >= 0. */

@@ -1,14 +1,14 @@
 """The rows of src_cy/fetched_tables.h: polynomials on short intervals, or what an addition theorem begins with.
 
 What a function is cut into, why b is looked for until c0 and c1 are almost numbers, and which functions there are:
-piecewise_tables.py, whose intervals are 32 or 16.  Here are hundreds, so that degree 3 does for float32, and 8 for
+piecewise_tables.py, whose intervals are 32 or 16.  Here are hundreds, so that degree 3 does for float32, and 6 for
 float64.
 
 In float32 four numbers make a row: c0, c1, c2, c3.  b lies in the first sixteenth of what its interval has above the
 middle, index / linear, and says where in the low 16 bits of c3, which are the last that c3 needs: the part of c3 is
 2**-14 of the result at most.  c2 is fitted again to what that makes of c3.
 
-In float64 b is a number of its own, and c0, c1, ... stand in pairs.
+In float64 b is a number of its own, and with c0, c1, ... fills a line of the cache.
 
 What has an addition theorem (fetched_additions.h) needs no polynomial: its rows are b and c0.
 """
@@ -31,7 +31,7 @@ SHARES, NEARLY = (SHARE, 0.3, 1.0, 4.0, 16.0, 64.0, 128.0), 0.02
 #: The same where f(b) shall be a number, and the series as much as it can be: b is the nearest one.
 NEAREST_SHARES, EXACTLY = tuple(SHARE * 1.25**k for k in range(28)), 0.0001
 #: Which fetched.h has written out.
-DEGREES = {"float32": 3, "float64": 8}
+DEGREES = {"float32": 3, "float64": 6}
 #: An index and where b is, in the integer that b is made of: index * 2**20 + place.
 STEPS = 1 << 20
 #: b of the first interval behind that of 0, where a function is least beside the interval's length: as a share of
@@ -67,6 +67,11 @@ class Cut(NamedTuple):
     @property
     def signed(self) -> bool:
         return self.first is not None
+
+    @property
+    def step(self) -> float:
+        """What b is a multiple of in float32, as it is computed there."""
+        return float(np.float32(1 / (self.linear * STEPS)))
 
     def index(self, t: float) -> int:
         return round(t * (self.linear + t * (self.quadratic + t * self.cubic)))
@@ -172,13 +177,12 @@ def with_low_bits(numbers: Any, bits: Any) -> Any:
 
 def single_row(table: Table, cut: Cut, index: int) -> tuple[list[float], float]:
     """c0, c1, c2 and c3 with the place of b in its low bits, and the largest relative error."""
-    step = 1 / (cut.linear * STEPS)
     middle, half, series = expansion(table, cut, index)
     # the integer is converted to a float32 exactly: 24 bits
     spacing = max(1, 1 << (20 + max(abs(i) for i in cut.indices).bit_length() - 24))
     places = np.arange(0, 1 << 16, spacing) if index or not table.from_zero else np.array([0])
-    first = long_double((mpf(index) / mpf(cut.linear) - middle) / half)
-    u = first + places.astype(np.longdouble) * long_double(step / half)
+    first = long_double((index * STEPS * mpf(cut.step) - middle) / half)
+    u = first + places.astype(np.longdouble) * long_double(cut.step / half)
     width = long_double(half)
     value, slope = at_places(series, 0, u), -at_places(series, 1, u) / width
     cubic = -at_places(shortened(series, cut.degree), 3, u) / width**3

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import piecewise_tables
-from fetched_rows import STEPS, Cut, Table, double_row, pair_row, single_row
+from fetched_rows import Cut, Table, double_row, pair_row, single_row
 from mpmath import exp, expm1
 from piecewise_tables import ULP, c_number, gelu_tanh_exponent, header, logistic, rest_of_zero
 
+C_TYPES = {"float32": "float", "float64": "double"}
 TARGET = Path(__file__).resolve().parent.parent / "src_cy" / "fetched_tables.h"
 
 
@@ -42,14 +43,14 @@ TABLES = (
           # so far below 0 that -0.0 s(-0.0) is a sum of two of -0.0
           at_zero=(-(2.0**-60), 0.5)),
     table("normal", {"gelu_forward": "gate"},
-          single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.0)),
+          single("BELOW", 8.0, 128), double("BELOW", 9.0, 28, 8.0)),
     Table("gelu_tanh_gate", "gelu_tanh(-t) / -t", lambda t: logistic(-gelu_tanh_exponent(t)),
           {"gelu_tanh_forward": "gate"},
-          (single("BELOW", 5.5, 128),)),
+          (single("BELOW", 7.25, 192),)),
     # 1 from 7.2 on; intervals are a 64th of the exponent long, but for the first ones
     Table("gelu_tanh_logistic", "gelu_tanh(t) / t", lambda t: logistic(gelu_tanh_exponent(t)),
           {"gelu_tanh_forward": "gelu_tanh_gate"},
-          (double("BELOW", 7.25, 104, cubic=4.5625, first=-6.0),), at_zero=(-(2.0**-60), 0.5)),
+          (double("BELOW", 7.25, 104, cubic=4.5625, first=-8.0),), at_zero=(-(2.0**-60), 0.5)),
     table("tanh", {"tanh_forward": "tanh"},
           single("NOWHERE", 9.25, 64, first=-9.25), double("NOWHERE", 19.5, 64, first=-19.5),
           why="tanh(t)", at_zero=(0.0, -0.0), is_odd=True, leans=True),
@@ -63,25 +64,25 @@ TABLES = (
     Table("elu_slope", "exp(-t)", lambda t: exp(-t), {"elu_backward": "elu_slope"},
           (single("BELOW", 24.0, 64), double("BELOW", 24.0, 64)), at_zero=(0.0, 1.0)),
     table("mish", {"mish_forward": "multiple"},
-          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
+          single("BEYOND", 12.0, 32, first=-12.0), double("BEYOND", 12.0, 32, first=-12.0),
           least={"float32": 2.0**-90, "float64": 2.0**-900}, from_zero=False,
           why="tanh(log(1 + exp(t))), less 1 from 0 on"),
     table("logistic_slope", {"sigmoid_backward": "even"}, single("BEYOND", 11.0, 32)),
     Table("logistic_even", "exp(t) / (1 + exp(t))**2", logistic, {"sigmoid_backward": "logistic_slope"},
           (double("BEYOND", 20.0, 64, first=-20.0),), rows="logistic", folds=True),
-    table("tanh_slope", {"tanh_backward": "even"}, single("BEYOND", 8.0, 64)),
+    table("tanh_slope", {"tanh_backward": "even"}, single("BEYOND", 11.0, 64)),
     Table("tanh_even", "1 - tanh(t)**2", logistic, {"tanh_backward": "tanh_slope"},
           (double("BEYOND", 10.0, 128, first=-10.0),), rows="logistic", folds=True),
     table("silu_slope", {"silu_backward": "gradient"},
-          single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 16), from_zero=False),
+          single("BEYOND", 11.5, 32), double("BEYOND", 11.5, 32), from_zero=False),
     table("gelu_slope", {"gelu_backward": "gradient"},
-          single("BELOW", 6.75, 128), double("BEYOND", 6.75, 16, 2.5), from_zero=False),
+          single("BELOW", 8.0, 128), double("BELOW", 9.0, 32, 7.5), from_zero=False),
     table("gelu_tanh_slope", {"gelu_tanh_backward": "gradient"},
-          single("BELOW", 5.75, 128), double("BEYOND", 5.75, 16, 3.0), from_zero=False),
+          single("BELOW", 7.25, 192), double("BELOW", 7.5, 28, 14.0), from_zero=False),
     table("softplus", {"softplus_forward": "rising"},
-          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0)),
+          single("BEYOND", 8.0, 32, first=-8.0), double("BEYOND", 12.0, 32, first=-12.0)),
     table("mish_slope", {"mish_backward": "through_zero"},
-          single("BEYOND", 8.0, 64, first=-8.0), double("BEYOND", 8.0, 16, first=-8.0),
+          single("BEYOND", 12.0, 64, first=-12.0), double("BEYOND", 12.0, 32, first=-12.0),
           from_zero=False),
 )  # fmt: skip
 
@@ -89,32 +90,31 @@ TABLES = (
 def text_of(table: Table, cut: Cut) -> str:
     name = f"fastact_{table.name}_fetched_{cut.precision}"
     if table.rows:
-        return f"/* {table.why} */\n" + structure(table, cut, len(cut.indices), 2)
+        return f"/* {table.why} */\n" + structure(table, cut)
     row = pair_row if table.adds else single_row if cut.precision == "float32" else double_row
     made = [row(table, cut, index) for index in cut.indices]
     worst = max(error for _, error in made) / ULP[cut.precision] * 2
     what = "c0" if table.adds else "a fit"
+    if worst > 1:
+        raise ArithmeticError(f"{table.name} {cut.precision}: the largest error of {what} is {worst:.3f} ulp")
     print(f"{table.name:16} {cut.precision} {len(made)} intervals, largest error of {what} {worst:.3f} ulp", flush=True)
-    if cut.precision == "float32":
-        kind, rows = "float", [", ".join(c_number(cut, x) for x in numbers) for numbers, _ in made]
-        parts = rows
-    else:
-        kind = "double"
-        parts = [
-            ", ".join(repr(float(x)) for x in numbers[k : k + 2])
-            for k in range(0, len(made[0][0]), 2)
-            for numbers, _ in made
-        ]
     lines = [
         f"/* {table.why}; largest error of {what} {worst:.3f} units in the last place */",
-        f"static const {kind} {name}_rows[] __attribute__((aligned(64))) = {{",
-        *(f"    {part}," for part in parts),
+        f"static const {C_TYPES[cut.precision]} {name}_rows[] __attribute__((aligned(64))) = {{",
+        *(f"    {', '.join(c_number(cut, float(x)) for x in numbers)}," for numbers, _ in made),
         "};",
     ]
-    return "\n".join([*lines, structure(table, cut, len(made), len(made[0][0]))])
+    return "\n".join([*lines, structure(table, cut)])
 
 
-def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
+def row_bytes(table: Table, cut: Cut) -> int:
+    """A polynomial of float64 fills a line of the cache."""
+    if cut.precision == "float64":
+        return 16 if table.adds else 64
+    return 8 if table.adds else 16
+
+
+def structure(table: Table, cut: Cut) -> str:
     """What a kind must know of the rows, and the kernels that it serves."""
     name = f"fastact_{table.name}_fetched_{cut.precision}"
     rows = f"fastact_{table.rows or table.name}_fetched_{cut.precision}_rows"
@@ -122,7 +122,7 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
     if cut.precision == "float64":
         scalars |= {"quadratic": cut.quadratic, "cubic": cut.cubic}
     elif not table.adds:
-        scalars["step"] = 1 / (cut.linear * STEPS)
+        scalars["step"] = cut.step
     if table.least:
         scalars["least"] = table.least[cut.precision]
     if table.zero is not None:
@@ -130,10 +130,8 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
         scalars |= {"zero": float(zero), "zero_rest": rest_of_zero(table, cut.number, zero)}  # type: ignore[arg-type]
     lines = [f"static const struct fastact_fetched_{cut.precision} {name} = {{"]
     lines += [f"    .is_signed = {int(cut.signed)},", f"    .is_folded = {int(table.folds)},"]
-    lines += [f"    .count = {count},"]
-    lines += [f"    .row_numbers = {row_numbers},"] if cut.precision == "float32" else []
+    lines += [f"    .row_bytes = {row_bytes(table, cut)},"]
     lines += [f"    .turn = {table.turn},"] if table.turn is not None else []
-    row_bytes = 4 * row_numbers if cut.precision == "float32" else 16
     least = min(
         index
         for other in TABLES
@@ -142,7 +140,7 @@ def structure(table: Table, cut: Cut, count: int, row_numbers: int) -> str:
         if at.precision == cut.precision
         for index in at.indices
     )
-    lines += [f"    .rows = (const char *){rows} + {row_bytes * -least},"]
+    lines += [f"    .rows = (const char *){rows} + {row_bytes(table, cut) * -least},"]
     lines += [f"    .{key} = {c_number(cut, float(value))}," for key, value in scalars.items()]  # type: ignore[arg-type]
     lines += ["};"]
     for loop, kind in table.loops.items():

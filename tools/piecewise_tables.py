@@ -216,10 +216,13 @@ def without_zero(function: Function, zero: Any) -> Function:
     return quotient
 
 
-GELU_ZERO = findroot(gelu_below, mpf("0.75"))
-SILU_ZERO = findroot(silu_below, mpf("1.28"))
-GELU_TANH_ZERO = findroot(gelu_tanh_below, mpf("0.75"))
-MISH_ZERO = findroot(mish_slope, mpf("-1.19"))
+# with more digits than anything else: derivatives of what is divided by (zero - t) magnify what is missing, the 18th by
+# (half / |zero - t|)**18, where half an interval may be 200 times as long as its middle is far from the zero
+with mp.workprec(4 * mp.prec):
+    GELU_ZERO = findroot(gelu_below, mpf("0.75"))
+    SILU_ZERO = findroot(silu_below, mpf("1.28"))
+    GELU_TANH_ZERO = findroot(gelu_tanh_below, mpf("0.75"))
+    MISH_ZERO = findroot(mish_slope, mpf("-1.19"))
 
 TABLES = (
     Table("logistic", "1 / (1 + exp(t))", lambda t: logistic(-t),
