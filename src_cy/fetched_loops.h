@@ -53,7 +53,9 @@ enum { FASTACT_FETCHED_BLOCK = FASTACT_OUTSIDE_BLOCK };
 FASTACT_FETCHED_SET_ASIDE(float32, float, 8, FASTACT_SINGLE)
 FASTACT_FETCHED_SET_ASIDE(float64, double, 4, FASTACT_DOUBLE)
 
-/* Results of a block; ``place`` is where it begins in its chunk. */
+/* Results of a block; ``place`` is where it begins in its chunk.  In float64 the block to come is prefetched meanwhile,
+   because no prefetcher runs ahead while nothing of it is asked for: beyond the L2 cache 0.8 to 0.9 of the time, in it the
+   same.  In float32, whose blocks are half as long, that is 0.97 to 1.0, and 1.01 in cache. */
 #define FASTACT_FETCHED_NUMBERS(dtype, number, width, operation, size)                                                 \
     FASTACT_FETCHED_INLINE void fastact_fetched_block_##dtype(                                                         \
         fastact_fetched_pieces_##dtype pieces, fastact_fetched_value_##dtype value, enum fastact_ends ends,            \
@@ -75,6 +77,7 @@ FASTACT_FETCHED_SET_ASIDE(float64, double, 4, FASTACT_DOUBLE)
                 pieces, ends, is_chained ? grad : x, x, place, block, outside, out - place, formula, params);          \
         _Pragma("GCC unroll 2") for (ptrdiff_t k = 0; k < block; k += width)                                           \
         {                                                                                                              \
+            if (size == sizeof(double)) __builtin_prefetch(x + k + FASTACT_FETCHED_BLOCK);                             \
             fastact_fetched_lanes_##dtype result = value(pieces, operation(loadu)(x + k), stored + size * k);          \
             if (is_chained) result = operation(mul)(operation(loadu)(grad + k), result);                               \
             if (streams) operation(stream)(out + k, result);                                                           \
