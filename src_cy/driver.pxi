@@ -138,18 +138,24 @@ cdef inline bint run_short(const Kernel *kernel, const Entry *entry, int kind, c
     return True
 
 
-cdef inline Py_ssize_t before_line(const Entry *entry, int kind, char **data, const Py_ssize_t *steps, Py_ssize_t start,
-                                   Py_ssize_t stop) noexcept nogil:
-    """Elements that stand before the output's first cache line; 0 if there are too few to begin at one."""
+cdef inline Py_ssize_t to_line(const char *element, Py_ssize_t size) noexcept nogil:
+    """Elements from this one to the next cache line."""
+    return <Py_ssize_t> (-<size_t> element % CACHE_LINE) // size
+
+
+cdef inline Py_ssize_t before_line(const Kernel *kernel, const Entry *entry, int kind, char **data,
+                                   const Py_ssize_t *steps, Py_ssize_t start, Py_ssize_t stop) noexcept nogil:
+    """Elements that stand before the output's first cache line; 0 where it does not pay to begin at one."""
     cdef Py_ssize_t size = element_size(kind)
-    cdef size_t past = (<size_t> data[entry.n_inputs] + start * size) % CACHE_LINE
-    if (stop - start) * size < ALIGNED_FROM or steps[entry.n_inputs] != size or past % size != 0:
+    cdef const char *output = data[entry.n_inputs] + start * size
+    if ((stop - start) * size < ALIGNED_FROM or steps[entry.n_inputs] != size or <size_t> output % <size_t> size != 0
+            or runs_python(entry, kernel, kind)):
         return 0
-    return <Py_ssize_t> (-past % CACHE_LINE) // size
+    return to_line(output, size)
 
 
 cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
-                    Py_ssize_t start, Py_ssize_t stop, const void *given) noexcept nogil:
+                    Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
     """Elements start..stop on this thread."""
     cdef char buffers[MAX_OPERANDS][BLOCK_BYTES + CACHE_LINE]
     cdef char *buffer[MAX_OPERANDS]
@@ -162,11 +168,10 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
     cdef Py_ssize_t position = start, count, padded
     cdef bint any_buffered = False
     cdef kernel_function function = kernel.function
-    cdef const void *params = given
     cdef Scalars with_operand
     cdef int k, other, unread = -1
     if is_uniform(kernel, entry, steps):
-        take_as_parameter(entry, kind, data, given, &with_operand)
+        take_as_parameter(entry, kind, data, params, &with_operand)
         function, params, unread = kernel.uniform, &with_operand, entry.operand
     for k in range(n_operands):
         buffer[k] = <char *> ((<size_t> &buffers[k][0] + CACHE_LINE - 1) & ~<size_t> (CACHE_LINE - 1))
@@ -176,10 +181,6 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
             for other in range(n_inputs):
                 buffered[k] = buffered[k] or data[other] == data[k]
         any_buffered = any_buffered or buffered[k]
-    if not any_buffered and not runs_python(entry, kernel, kind):
-        position += before_line(entry, kind, data, steps, start, stop)
-        if position > start:
-            run_range(kernel, entry, kind, data, steps, start, position, given)
     while position < stop:
         count = stop - position
         if count < GRANULE:
@@ -208,6 +209,15 @@ cdef void run_range(const Kernel *kernel, const Entry *entry, int kind, char **d
             if buffered[k]:
                 scatter(kind, buffer[k], count, data[k] + position * steps[k], steps[k])
         position += count
+
+
+cdef inline void run_from_line(const Kernel *kernel, const Entry *entry, int kind, char **data, const Py_ssize_t *steps,
+                               Py_ssize_t start, Py_ssize_t stop, const void *params) noexcept nogil:
+    """The same, what stands before a cache line apart."""
+    cdef Py_ssize_t head = before_line(kernel, entry, kind, data, steps, start, stop)
+    if head:
+        run_range(kernel, entry, kind, data, steps, start, start + head, params)
+    run_range(kernel, entry, kind, data, steps, start + head, stop, params)
 
 
 cdef extern from *:
@@ -253,7 +263,7 @@ cdef inline void run_part(const Kernel *kernel, const Entry *entry, int kind, ch
     elif streaming:
         stream_range(kernel, entry, kind, data, steps, start, stop, params)
     else:
-        run_range(kernel, entry, kind, data, steps, start, stop, params)
+        run_from_line(kernel, entry, kind, data, steps, start, stop, params)
 
 
 cdef inline bint is_lengthy(const Entry *entry, int kind, Py_ssize_t n, Py_ssize_t parallel_from) noexcept nogil:
@@ -279,7 +289,9 @@ cdef int run_parallel(Job *job, Py_ssize_t parallel_from) noexcept nogil:
         return 1
     # a multiple of the widest cache line, so that two threads do not write to one
     job.length = ((job.n + chunks - 1) // chunks + 511) & ~<Py_ssize_t> 511
-    job.head = 0 if job.rows is not NULL else before_line(job.entry, job.kind, job.data, job.steps, 0, job.n)
+    job.head = 0
+    if job.rows is NULL:
+        job.head = before_line(job.kernel, job.entry, job.kind, job.data, job.steps, 0, job.n)
     chunks = (job.n - job.head + job.length - 1) // job.length
     return pool_run(run_chunk, job, <int> chunks, <int> threads, is_lengthy(job.entry, job.kind, job.n, parallel_from))
 

@@ -1,7 +1,7 @@
 # Rows: operands that are not one strided run of elements, such as a block of a larger matrix, or a value per channel.
 #
 # Elements are numbered row by row, so threads take stretches of that numbering as they do of a plain array.  Each row,
-# or the part of it that belongs to a thread, goes through run_range by itself; its last elements are padded there.
+# or the part of it that belongs to a thread, goes through run_from_line by itself; its last elements are padded there.
 
 cdef struct Rows:
     Py_ssize_t columns                      # elements of a row
@@ -27,5 +27,5 @@ cdef void run_rows(const Kernel *kernel, const Entry *entry, int kind, char **da
         if streaming:
             stream_range(kernel, entry, kind, segment, steps, 0, end - position, params)
         else:
-            run_range(kernel, entry, kind, segment, steps, 0, end - position, params)
+            run_from_line(kernel, entry, kind, segment, steps, 0, end - position, params)
         position = end

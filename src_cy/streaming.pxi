@@ -75,7 +75,7 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
     cdef Py_ssize_t size = element_size(kind), position = start, count
     # whole lines and whole granules: of 16 bits a granule is half a line
     cdef Py_ssize_t unit = max(<Py_ssize_t> GRANULE, CACHE_LINE // size)
-    cdef size_t past = (<size_t> data[n_inputs] + start * size) % CACHE_LINE
+    cdef Py_ssize_t head = to_line(data[n_inputs] + start * size, size)
     cdef kernel_function function = kernel.function, streaming_kernel = kernel.streaming
     cdef const void *parameters = params
     cdef Scalars with_operand
@@ -90,12 +90,12 @@ cdef void stream_range(const Kernel *kernel, const Entry *entry, int kind, char 
                 streaming_kernel = NULL     # it takes dense operands only
             if steps[k] == 0 and not (uniform and k == entry.operand):
                 gather(kind, data[k], 0, STREAM_BYTES // size, block[k])
-        elif (<size_t> data[k] + start * size) % CACHE_LINE != past:
+        elif to_line(data[k] + start * size, size) != head:
             # no block is whole lines of both outputs
             run_range(kernel, entry, kind, data, steps, start, stop, params)
             return
-    if past:
-        position = min(stop, start + <Py_ssize_t> (CACHE_LINE - past) // size)
+    if head:
+        position = min(stop, start + head)
         run_range(kernel, entry, kind, data, steps, start, position, params)
     count = (stop - position) // unit * unit
     if streaming_kernel is not NULL and count > 0:
